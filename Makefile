@@ -1,0 +1,43 @@
+# Streamgauge: `make help` lists what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run serve test check bench clean
+
+help: ## Show this list.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+$(BIN)/streamgauge: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/streamgauge requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(BIN)/streamgauge ## Install what is needed and run everything, with a demo organization.
+	@$(BIN)/streamgauge run --demo
+
+serve: $(BIN)/streamgauge ## The same without the demo.
+	@$(BIN)/streamgauge run
+
+test: $(VENV)/.dev ## Run every test, on real servers.
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## Lint, types, layers, names.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.names
+
+bench: $(VENV)/.dev ## Measure throughput and latency; prints ratios.
+	$(BIN)/python -m bench
+
+clean: ## Remove what was installed and cached; the data folder stays.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

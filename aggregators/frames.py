@@ -1,0 +1,135 @@
+"""Raw frames: the events of one kind as columns, the same whether they just arrived or come back from the database."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from ingest.events import Event
+from ingest.events.envelope import FRACTION_DIGITS
+
+TIME = pl.Datetime("us", "UTC")
+MONEY = pl.Decimal(38, FRACTION_DIGITS)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+ENVELOPE: dict[str, Any] = {
+    "organization": pl.String,
+    "time": TIME,
+    "source": pl.String,
+    "id": pl.String,
+    "sequence": pl.Int64,
+}
+"""The columns that every kind has."""
+
+COLUMNS: dict[str, dict[str, Any]] = {
+    "system": {"host": pl.String, "metrics": pl.String},
+    "enterprise": {"team_type": pl.String, "metrics": pl.String},
+    "trade": {
+        "trade_id": pl.String,
+        "user_id": pl.String,
+        "broker": pl.String,
+        "symbol": pl.String,
+        "strategy": pl.String,
+        "side": pl.String,
+        "quantity": MONEY,
+        "entry_price": MONEY,
+        "exit_price": MONEY,
+        "fees": MONEY,
+        "pnl": MONEY,
+        "currency": pl.String,
+        "opened_at": TIME,
+    },
+    "view": {
+        "video_id": pl.String,
+        "creator_id": pl.String,
+        "user_id": pl.String,
+        "session_id": pl.String,
+        "action": pl.String,
+        "watch_ms": pl.Int64,
+    },
+}
+"""The columns of each kind's own, named as the fields of its data; `metrics` is JSON. A trade's `closed_at` is its `time`."""
+
+_JSON = msgspec.json.Encoder(decimal_format="number")
+_ENCODERS: dict[str, Callable[[Any], str]] = {"metrics": lambda metrics: _JSON.encode(metrics).decode()}
+
+
+def schema(kind: str) -> dict[str, Any]:
+    """Column names and types of a kind's raw frame, in the order of its table."""
+    return {**ENVELOPE, **COLUMNS[kind]}
+
+
+def raw_frame(kind: str, organizations: Sequence[str], events: Sequence[Event]) -> pl.DataFrame:
+    """The events of one kind as columns, in the order given; `organizations` has one entry an event."""
+    data = [event.data for event in events]
+    columns = [
+        pl.Series("organization", organizations, dtype=pl.String),
+        _series("time", TIME, [event.time for event in events]),
+        pl.Series("source", [event.source for event in events], dtype=pl.String),
+        pl.Series("id", [event.id for event in events], dtype=pl.String),
+        pl.Series("sequence", [event.sequence for event in events], dtype=pl.Int64),
+    ]
+    columns += [_series(name, dtype, [getattr(item, name) for item in data]) for name, dtype in COLUMNS[kind].items()]
+    return pl.DataFrame(columns)
+
+
+def _series(name: str, dtype: Any, values: list[Any]) -> pl.Series:
+    """A column of Python values. Times and decimals take a detour that keeps them exact and is ten times as fast."""
+    if dtype == TIME:
+        return pl.Series(name, [(value - _EPOCH) // _MICROSECOND for value in values], dtype=pl.Int64).cast(TIME)
+    if dtype == MONEY:
+        return pl.Series(name, [None if value is None else _digits(value) for value in values], dtype=pl.String).cast(
+            dtype
+        )
+    if name in _ENCODERS:
+        values = [_ENCODERS[name](value) for value in values]
+    return pl.Series(name, values, dtype=dtype)
+
+
+def _digits(value: Decimal) -> str:
+    """Plain notation; formatting every value with `f` would take four times as long."""
+    text = str(value)
+    return f"{value:f}" if "E" in text else text
+
+
+def cloud_event(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+    """The CloudEvent that a raw row came from: its envelope and its data, without the fields that were absent."""
+    data = {name: row[name] for name in COLUMNS[kind] if row[name] is not None}
+    if isinstance(data.get("metrics"), str):
+        data["metrics"] = msgspec.Raw(data["metrics"].encode())
+    if kind == "trade":
+        data["closed_at"] = row["time"]
+    event = {
+        "specversion": "1.0",
+        "id": row["id"],
+        "source": row["source"],
+        "type": kind,
+        "time": row["time"],
+        "data": data,
+    }
+    if row["sequence"] is not None:
+        event["sequence"] = str(row["sequence"])
+    return event
+
+
+def long_metrics(frame: pl.DataFrame, value_type: Any) -> pl.DataFrame:
+    """One row a metric: the frame's rows repeated with `metric` and `value` in place of the JSON column `metrics`."""
+    text = "[" + ",".join(frame["metrics"].to_list()) + "]"
+    exact = value_type == MONEY
+    # Decimals travel as the number's own digits, so that no binary float touches them.
+    metrics = msgspec.json.decode(text, type=list[dict[str, msgspec.Raw]] if exact else list[dict[str, float]])
+    names = [name for entry in metrics for name in entry]
+    values: list[Any] = [value for entry in metrics for value in entry.values()]
+    if exact:
+        series = pl.Series("value", [bytes(value).decode() for value in values], dtype=pl.String).cast(MONEY)
+    else:
+        series = pl.Series("value", values, dtype=pl.Float64)
+    counts = pl.Series("count", [len(entry) for entry in metrics], dtype=pl.UInt32)
+    rows = pl.int_range(frame.height, eager=True).repeat_by(counts).explode(empty_as_null=False)
+    return frame.drop("metrics")[rows].with_columns(pl.Series("metric", names, dtype=pl.String), series)

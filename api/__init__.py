@@ -1,0 +1,1 @@
+"""HTTP. The only place that knows the aiohttp server."""

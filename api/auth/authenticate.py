@@ -1,0 +1,183 @@
+"""Who a request acts for: from a bearer token, an API key, a stream's ticket or the page's cookie."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from api.auth import cookies
+from api.auth.fresh import Fresh
+from api.auth.keys import Keys, looks_like_key
+from api.auth.principal import Principal, not_signed_in, person
+from api.auth.tokens import OwnTokens, TokenRefused, TokenVerifier, Verified, issuer_of
+from api.errors import Problem
+from storage.database import Database
+from storage.identity import Access, digest, find_access
+from storage.sessions import BrowserSession, consume_stream_ticket, find_browser_session
+
+ORGANIZATION_HEADER = "X-Organization-ID"
+TICKET_PATHS = frozenset({"/api/v1/stream"})
+"""Where `?ticket=` is a credential: for what browsers cannot send headers with."""
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+class Authenticator:
+    """Finds and checks the credential of a request. `verifiers` are those of other issuers than ourselves, one each.
+
+    Raises ValueError for a secret of less than 32 bytes, or two verifiers of one issuer.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        secret: bytes,
+        *,
+        verifiers: Sequence[TokenVerifier] = (),
+        now: Callable[[], datetime] = utc_now,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.tokens = OwnTokens(secret)
+        self.now = now
+        self._database = database
+        self._verifiers: dict[str, TokenVerifier] = {v.issuer: v for v in (self.tokens, *verifiers)}
+        if len(self._verifiers) != 1 + len(verifiers):
+            raise ValueError("two verifiers have the same issuer")
+        self._keys = Keys(database, clock=clock)
+        self._access: Fresh[tuple[UUID, UUID | None], Access] = Fresh(
+            lambda who: find_access(database, who[0], who[1]), clock=clock
+        )
+        # Only for `holds`: what a request sees must follow a switch of organization at once, in every process.
+        self._sessions: Fresh[bytes, BrowserSession] = Fresh(
+            lambda token_digest: find_browser_session(database, token_digest, now=now()), clock=clock
+        )
+
+    async def authenticate(self, request: web.Request) -> Principal | None:
+        """Who asks; None where there is no credential (or only the cookie of a session that has ended).
+
+        Raises Problem 401 for a credential that is bad, 403 for an organization that is not the caller's or a cookie
+        sent by another site, 400 for headers that cannot be read. Where there are several credentials, the first in
+        the order of this function counts.
+        """
+        wanted = _organization_header(request)
+        authorization, key = _single(request, "Authorization"), _single(request, "X-API-Key")
+        if authorization is not None:
+            scheme, _, text = authorization.partition(" ")
+            if scheme.lower() != "bearer" or not text.strip():
+                raise not_signed_in("Authorization: expected Bearer and an access token or an API key")
+            text = text.strip()
+            return await (self._by_key(text, wanted) if looks_like_key(text) else self._by_token(text, wanted))
+        if key is not None:
+            return await self._by_key(key.strip(), wanted)
+        if request.path in TICKET_PATHS and "ticket" in request.query:
+            return await self._by_ticket(request.query["ticket"], wanted)
+        token = cookies.session_token(request)
+        return None if token is None else await self._by_cookie(request, token, wanted)
+
+    async def holds(self, principal: Principal) -> bool:
+        """Whether a principal of a while ago would be let in again (known to a second): for answers that last."""
+        if principal.expires_at is not None and principal.expires_at <= self.now():
+            return False
+        if principal.key is not None:
+            return await self._keys.holds(principal.key)
+        if principal.account is None:
+            return False
+        if principal.session is not None and await self._sessions.get(principal.session) is None:
+            return False
+        return await self._access.get((principal.account, principal.organization)) is not None
+
+    async def _by_key(self, text: str, wanted: UUID | None) -> Principal:
+        key = await self._keys.verify(text)
+        if key is None:
+            raise not_signed_in("the API key is not valid")
+        principal = Principal(None, key.organization, "key", frozenset(key.scopes), name=key.name, key=key.prefix)
+        return _only_its_own(principal, wanted)
+
+    async def _by_token(self, token: str, wanted: UUID | None) -> Principal:
+        try:
+            verifier = self._verifiers.get(issuer_of(token))
+            if verifier is None:
+                raise TokenRefused("the access token is not valid")
+            verified = await verifier.verify(token)
+        except TokenRefused as error:
+            raise not_signed_in(str(error)) from error
+        account = self._account(verified)
+        access = await self._access.get((account, wanted))
+        if access is None and wanted is not None and await self._access.get((account, None)) is not None:
+            raise _not_yours()
+        if access is None:
+            raise not_signed_in("the account is gone, or is in no organization any more")
+        return person(access, expires_at=verified.expires_at)
+
+    def _account(self, verified: Verified) -> UUID:
+        """The account of a token's subject. Our own tokens name it; other issuers' subjects are linked to one."""
+        if verified.issuer != self.tokens.issuer:
+            raise not_signed_in("nobody is known by this access token")
+        try:
+            return UUID(verified.subject)
+        except ValueError:
+            raise not_signed_in("the access token is not valid") from None
+
+    async def _by_ticket(self, ticket: str, wanted: UUID | None) -> Principal:
+        fits = ticket.isascii() and len(ticket) <= cookies.LONGEST_TOKEN
+        stored = await consume_stream_ticket(self._database, ticket, now=self.now()) if fits else None
+        principal = None if stored is None else Principal.from_json(stored)
+        # Whoever asked for the ticket may have lost their key or their place since then.
+        if principal is None or not await self.holds(principal):
+            raise not_signed_in("the ticket is unknown, used or expired; ask for another one")
+        return _only_its_own(principal, wanted)
+
+    async def _by_cookie(self, request: web.Request, token: str, wanted: UUID | None) -> Principal | None:
+        token_digest = digest(token)
+        session = await find_browser_session(self._database, token_digest, now=self.now())
+        if session is None:
+            # A browser goes on sending the cookie of a session that has ended; it must still reach the sign-in form.
+            return None
+        cookies.require_same_origin(request)
+        principal = person(session, expires_at=session.expires_at, session=token_digest)
+        if wanted is None or wanted == principal.organization:
+            return principal
+        access = await self._access.get((session.account, wanted))
+        if access is None:
+            raise _not_yours()
+        return replace(principal, organization=access.organization, role=access.role)
+
+
+def _single(request: web.Request, name: str) -> str | None:
+    values = request.headers.getall(name, [])
+    if len(values) > 1:
+        raise Problem(400, f"{name}: stands more than once", parameter=name)
+    return values[0] if values else None
+
+
+def _organization_header(request: web.Request) -> UUID | None:
+    text = _single(request, ORGANIZATION_HEADER)
+    if text is None:
+        return None
+    try:
+        return msgspec.convert(text.strip(), UUID)
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        raise Problem(
+            400, f"{ORGANIZATION_HEADER}: expected an organization's id, a UUID", parameter=ORGANIZATION_HEADER
+        ) from None
+
+
+def _only_its_own(principal: Principal, wanted: UUID | None) -> Principal:
+    """API keys and tickets stay in the organization that they were made for."""
+    if wanted is not None and wanted != principal.organization:
+        raise _not_yours()
+    return principal
+
+
+def _not_yours() -> Problem:
+    # The same words for an organization of others and for one that does not exist.
+    return Problem(403, f"{ORGANIZATION_HEADER}: this is not an organization of yours", parameter=ORGANIZATION_HEADER)

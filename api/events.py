@@ -1,0 +1,158 @@
+"""`POST /api/v1/events`: events in, and the place where a source that numbers its events finds where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import zlib
+from typing import Literal
+
+import msgspec
+import zstandard
+from aiohttp import web
+
+from api.auth.principal import caller
+from api.errors import Problem
+from api.routing import Route, json_answer, parse_query
+from api.services import Services, services
+from ingest.events import AnyEvent
+from ingest.events.decode import CONTENT_TYPES, Decoded, MalformedBody, Rejection, TooManyEvents, decode, refuse
+from ingest.log import Batch, Unavailable
+
+_THREAD_ABOVE = 64 * 1024
+"""Bodies larger than this are decoded in a thread, so that other requests go on."""
+
+
+class Accepted(msgspec.Struct):
+    """How many events were accepted, and why others were not."""
+
+    accepted: int
+    rejected: list[Rejection]
+
+
+class SourceQuery(msgspec.Struct):
+    """A source that numbers its events."""
+
+    type: Literal["system", "enterprise", "trade", "view"]
+    source: str
+
+
+class SourceSequence(msgspec.Struct):
+    """The highest sequence that was counted; null where none was."""
+
+    sequence: int | None
+
+
+async def accept(request: web.Request) -> web.StreamResponse:
+    """Takes one event, a JSON array or NDJSON; answers when what it accepted is safe."""
+    parts = services(request)
+    content_type = request.content_type
+    if content_type not in CONTENT_TYPES:
+        raise Problem(415, f"Content-Type: {content_type} is not taken; known are {', '.join(sorted(CONTENT_TYPES))}")
+    body = await _body(request, parts.max_body_bytes)
+    try:
+        if len(body) > _THREAD_ABOVE:
+            decoded = await asyncio.to_thread(decode, body, content_type, now=parts.now(), limits=parts.limits)
+        else:
+            decoded = decode(body, content_type, now=parts.now(), limits=parts.limits)
+    except MalformedBody as error:
+        raise Problem(400, str(error), parameter="body") from None
+    except TooManyEvents as error:
+        raise Problem(413, str(error)) from None
+    organization = caller(request).organization
+    decoded = refuse(decoded, [parts.names.refusal(organization, event) for event in decoded.events])
+    rejected = await _publish(parts, Batch(organization, decoded.events), decoded)
+    accepted = len(decoded.events) + len(decoded.rejected) - len(rejected)
+    for event in decoded.events:
+        parts.observation.accepted.labels(event.kind).inc()
+    parts.observation.rejected.labels("contract").inc(len(rejected))
+    return json_answer(Accepted(accepted, rejected), status=422 if rejected and not accepted else 202)
+
+
+async def _publish(parts: Services, batch: Batch, decoded: Decoded) -> list[Rejection]:
+    """Publishes the good events and returns every refusal, the database's among them, in the order of the request."""
+    if not batch.events:
+        return decoded.rejected
+    try:
+        refusals = await parts.log.publish(batch)
+    except Unavailable as error:
+        raise Problem(503, error.reason, headers={"Retry-After": str(max(1, round(error.retry_after)))}) from None
+    refused = [
+        Rejection(decoded.indexes[refusal.position], batch.events[refusal.position].id, refusal.error)
+        for refusal in refusals
+    ]
+    return sorted(decoded.rejected + refused, key=lambda rejection: rejection.index)
+
+
+async def _body(request: web.Request, limit: int) -> bytes:
+    """The body, decompressed; both the sent and the decompressed size are bounded."""
+    if (request.content_length or 0) > limit:
+        raise Problem(413, f"body: at most {limit} bytes are taken")
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.content.iter_any():
+        size += len(chunk)
+        if size > limit:
+            raise Problem(413, f"body: at most {limit} bytes are taken")
+        chunks.append(chunk)
+    body = b"".join(chunks)
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding == "identity":
+        return body
+    if encoding not in ("gzip", "zstd"):
+        raise Problem(415, f"Content-Encoding: {encoding[:32]} is not taken; known are gzip and zstd")
+    return await asyncio.to_thread(_inflate, body, encoding, limit)
+
+
+def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
+    """Decompresses no further than the limit, however much a bomb promises."""
+    try:
+        if encoding == "zstd":
+            inflated = zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True).read(limit + 1)
+        else:
+            with gzip.GzipFile(fileobj=io.BytesIO(body)) as reader:
+                inflated = reader.read(limit + 1)
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError):
+        raise Problem(400, f"body: is not valid {encoding}", parameter="body") from None
+    if len(inflated) > limit:
+        raise Problem(413, f"body: at most {limit} bytes are taken, decompressed")
+    return inflated
+
+
+async def sequence(request: web.Request) -> web.StreamResponse:
+    """Where a source that numbers its events was, so that it can go on from there."""
+    parameters = parse_query(request, SourceQuery)
+    rows = await services(request).database.rows(
+        caller(request).organization,
+        "select sequence from app.source_sequence where kind = %s and source = %s",
+        (parameters.type, parameters.source),
+    )
+    return json_answer(SourceSequence(rows[0]["sequence"] if rows else None))
+
+
+ROUTES = [
+    Route(
+        "POST",
+        "/api/v1/events",
+        accept,
+        "Send events",
+        scope="events:write",
+        body=AnyEvent | list[AnyEvent],
+        answer=Accepted,
+        status=202,
+        tags=("events",),
+        errors=(400, 413, 415, 422, 503),
+    ),
+    Route(
+        "GET",
+        "/api/v1/events/sequence",
+        sequence,
+        "The highest sequence counted of a source",
+        scope="events:write",
+        query=SourceQuery,
+        answer=SourceSequence,
+        tags=("events",),
+        errors=(400,),
+    ),
+]

@@ -1,0 +1,82 @@
+"""`GET /users/top`: the creators' leaderboard, in the shape of the video feed's user profiles."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from aiohttp import web
+
+from api.auth.principal import caller
+from api.freshness import fresh
+from api.routing import Route, json_answer, parse_query
+from api.services import services
+from storage.database import Database
+from storage.leaderboard import top_creators
+
+
+class TopQuery(msgspec.Struct):
+    """How many."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 20
+
+
+class TopCreator(msgspec.Struct, rename="camel"):
+    """A creator with their place. `username` is the creator's id until an account gives it a name; the e-mail address is its owner's."""
+
+    id: str
+    username: str
+    email: str | None
+    videos_created: int
+    total_likes: int
+    total_dislikes: int
+    total_views: int
+    last_active_at: dt.datetime
+    created_at: dt.datetime | None
+    rank: int
+    creator_score: float = msgspec.field(name="creator_score")
+
+
+async def top(request: web.Request) -> web.StreamResponse:
+    """The best creators of all time."""
+    parameters, parts = parse_query(request, TopQuery), services(request)
+    creators, as_of = await leaderboard(parts.database, caller(request).organization, parameters.limit)
+    return fresh(json_answer(creators), as_of, request)
+
+
+async def leaderboard(database: Database, organization: UUID, limit: int) -> tuple[list[TopCreator], dt.datetime]:
+    """The best creators and how fresh that is."""
+    rows, as_of = await top_creators(database, organization, limit)
+    return [_shown(row) for row in rows], as_of
+
+
+def _shown(row: dict[str, Any]) -> TopCreator:
+    return TopCreator(
+        id=row["creator_id"],
+        username=row["creator_id"],
+        email=None,
+        videos_created=row["videos"],
+        total_likes=row["likes"],
+        total_dislikes=row["dislikes"],
+        total_views=row["views"],
+        last_active_at=row["last_active_at"],
+        created_at=None,
+        rank=row["rank"],
+        creator_score=round(row["score"], 6),
+    )
+
+
+ROUTES = [
+    Route(
+        "GET",
+        "/users/top",
+        top,
+        "The creators' leaderboard",
+        query=TopQuery,
+        answer=list[TopCreator],
+        tags=("leaderboards",),
+        errors=(400,),
+    ),
+]

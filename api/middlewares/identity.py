@@ -1,0 +1,37 @@
+"""Who asks: every route states whom it is open to, and this middleware holds requests against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from api.auth.principal import PRINCIPAL, not_signed_in
+from api.errors import Problem
+from api.routing import Handler, Route
+from api.services import services
+
+
+def identify(routes: Mapping[tuple[str, str], Route]) -> Middleware:
+    """The middleware for these routes, by method and path. A path that is no route of ours goes through to its 404."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        route = routes.get((request.method, resource.canonical if resource is not None else ""))
+        if route is None:
+            return await handler(request)
+        if route.scope is None and route.anonymous:
+            return await handler(request)
+        principal = await services(request).authenticator.authenticate(request)
+        if principal is not None:
+            request[PRINCIPAL] = principal
+        if route.scope is not None:
+            if principal is None:
+                raise not_signed_in("sign in, or send an API key or an access token")
+            if not principal.allows(route.scope):
+                raise Problem(403, f"this needs the scope {route.scope}")
+        return await handler(request)
+
+    return middleware

@@ -1,0 +1,76 @@
+"""The outermost middleware: every answer gets its request id and its time, every failure becomes problem details."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+import structlog
+from aiohttp import web
+
+from api.errors import TITLES, Problem
+from api.freshness import RECEIVED
+from api.routing import Handler
+from api.services import services
+from storage.database import QueryTooSlow, StorageUnavailable
+
+log = structlog.get_logger(__name__)
+
+_GIVEN_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}").fullmatch
+
+
+@web.middleware
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answers whatever happens. A request id that the caller sends is kept."""
+    started = time.perf_counter()
+    request[RECEIVED] = services(request).now()
+    given = request.headers.get("X-Request-ID", "")
+    request_id = given if _GIVEN_ID(given) else secrets.token_hex(8)
+    try:
+        response = await handler(request)
+    except Problem as problem:
+        response = problem.response()
+    except web.HTTPException as error:
+        response = _http(error)
+    except StorageUnavailable as error:
+        log.warning("storage_unavailable", request_id=request_id, path=request.path, reason=str(error))
+        response = Problem(503, "the database cannot be reached now", headers={"Retry-After": "2"}).response()
+    except QueryTooSlow:
+        response = Problem(504, "the question took too long; ask for a shorter range or a coarser grain").response()
+    except Exception:
+        log.exception("request_failed", request_id=request_id, path=request.path)
+        response = Problem(500, f"something went wrong here; the request id is {request_id}").response()
+    seconds = time.perf_counter() - started
+    if not response.prepared:
+        response.headers["X-Request-ID"] = request_id
+        response.headers["X-Process-Time"] = f"{seconds:.6f}"
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        _conditional(request, response)
+    services(request).observation.request(request, response.status, seconds)
+    return response
+
+
+def _http(error: web.HTTPException) -> web.StreamResponse:
+    """aiohttp's own refusals in our shape; a redirect is what it is."""
+    if error.status < 400:
+        raise error
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    details = {404: "there is nothing at this path", 405: "this path does not take that method"}
+    detail = details.get(error.status, TITLES.get(error.status, error.reason or "refused"))
+    return Problem(error.status, detail, headers=headers).response()
+
+
+def _conditional(request: web.Request, response: web.StreamResponse) -> None:
+    """Turns an answer that the caller already has into 304, which keeps its freshness."""
+    tag = response.headers.get("ETag")
+    known = [part.strip().removeprefix("W/") for part in request.headers.get("If-None-Match", "").split(",")]
+    if (
+        request.method == "GET"
+        and response.status == 200
+        and tag
+        and tag in known
+        and isinstance(response, web.Response)
+    ):
+        response.set_status(304)
+        response.body = None

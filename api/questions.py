@@ -1,0 +1,218 @@
+"""Query parameters to questions: what `/api/v1/query` and state streams have in common."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from aggregators import calendar
+from aggregators.definitions import BY_NAME
+from aggregators.rollup import Rollup
+from api import ranges
+from api.errors import Problem
+from storage.database import AsyncConn
+from storage.feed import watermark
+from storage.rollup_query import BadQuery, Question, Rows, ask
+
+MAX_BUCKETS = 100_000
+MAX_FILLED = 100_000
+DEFAULT_LIMIT = 10_000
+MAX_LIMIT = 100_000
+
+
+class QueryParameters(msgspec.Struct, kw_only=True):
+    """A question to one rollup.
+
+    `measures` and `group_by` are lists with commas; `filter` is `key:value[,value…]`, repeatable, a comma inside a value as `\\,`.
+    `from` (inclusive) and `to` (exclusive) are dates or times, 24 hours up to now by default. Without `grain` each group is one row.
+    """
+
+    rollup: str
+    measures: str | None = None
+    group_by: str | None = None
+    filter: list[str] = []
+    from_: str | None = msgspec.field(name="from", default=None)
+    to: str | None = None
+    grain: Literal["1m", "5m", "15m", "1h", "1d", "1w", "1mo"] | None = None
+    tz: str | None = None
+    fill: Literal["null", "zero"] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+    cursor: str | None = None
+
+
+class Answer(msgspec.Struct, kw_only=True):
+    """Rows of one rollup. `as_of`: all events accepted up to then are in it. `cursor` continues where `limit` cut; else null."""
+
+    as_of: dt.datetime
+    rollup: str
+    grain: str | None
+    from_: str = msgspec.field(name="from")
+    to: str
+    tz: str
+    columns: list[str]
+    rows: list[list[Any]]
+    cursor: str | None = None
+
+
+def rollup_named(name: str) -> Rollup:
+    """A declared rollup; raises Problem 400."""
+    try:
+        return BY_NAME[name]
+    except KeyError:
+        raise Problem(
+            400, f"rollup: {name[:64]!r} is none; known are {', '.join(BY_NAME)}", parameter="rollup"
+        ) from None
+
+
+def parse(parameters: QueryParameters, *, now: dt.datetime, default_zone: str) -> Question:
+    """The question that the parameters ask. Raises Problem 400, which names the parameter."""
+    rollup = rollup_named(parameters.rollup)
+    tz = ranges.time_zone(parameters.tz, default_zone)
+    grain = parameters.grain
+    if grain in ("1m", "5m", "15m") and grain not in rollup.grains and not (grain == "5m" and "1m" in rollup.grains):
+        raise Problem(400, f"grain: {rollup.name} is kept from {rollup.grains[0]} upward", parameter="grain")
+    finest = rollup.grains[0]
+    utc = calendar.zone("UTC")
+    aligned = grain if grain in ("1m", "5m", "15m", "1h") else finest
+    end = ranges.moment(parameters.to, "to", tz, now) if parameters.to else calendar.ceil(now, aligned or finest, tz)
+    start = ranges.moment(parameters.from_, "from", tz, now) if parameters.from_ else end - dt.timedelta(hours=24)
+    ranges.ordered(start, end)
+    start, end = calendar.floor(start, finest, utc), calendar.ceil(end, finest, utc)
+    if grain and calendar.count_at_most(start, end, grain) > MAX_BUCKETS:
+        raise Problem(400, f"grain: {grain} over this range gives more than {MAX_BUCKETS} buckets", parameter="grain")
+    measures = _names(parameters.measures, "measures") or tuple(
+        name for name in rollup.public_names() if name not in {s.name for s in rollup.sketched}
+    )
+    group_by = _names(parameters.group_by, "group_by") or ()
+    question = Question(
+        rollup=rollup,
+        measures=measures,
+        start=start,
+        end=end,
+        grain=grain,
+        tz=tz,
+        group_by=group_by,
+        filters=_filters(parameters.filter, rollup),
+        limit=parameters.limit,
+    )
+    if parameters.cursor is None:
+        return question
+    if parameters.fill:
+        raise Problem(400, "cursor: cannot continue an answer that is filled", parameter="cursor")
+    return _continued(question, parameters.cursor)
+
+
+def _names(text: str | None, parameter: str) -> tuple[str, ...] | None:
+    if text is None or text == "":
+        return None
+    names = tuple(name.strip() for name in text.split(","))
+    if len(set(names)) < len(names):
+        raise Problem(400, f"{parameter}: a name stands twice", parameter=parameter)
+    if len(names) > 64:
+        raise Problem(400, f"{parameter}: at most 64 names are taken", parameter=parameter)
+    return names
+
+
+def _filters(texts: list[str], rollup: Rollup) -> dict[str, tuple[str, ...]]:
+    """`key:value,value` by key. The first colon splits; an escaped comma belongs to its value."""
+    filters: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        key, colon, rest = text.partition(":")
+        if not colon:
+            raise Problem(400, "filter: expected key:value[,value…]", parameter="filter")
+        if key not in rollup.keys:
+            known = ", ".join(rollup.keys)
+            raise Problem(
+                400, f"filter: {key[:64]!r} is no key of {rollup.name}; its keys are {known}", parameter="filter"
+            )
+        if key in filters:
+            raise Problem(400, f"filter: {key} stands twice; list its values with commas", parameter="filter")
+        values = tuple(value.replace("\0", ",") for value in rest.replace("\\,", "\0").split(","))
+        if len(values) > 1_000:
+            raise Problem(400, "filter: at most 1,000 values of a key are taken", parameter="filter")
+        filters[key] = values
+    return filters
+
+
+def _continued(question: Question, cursor: str) -> Question:
+    """The question from behind the row that a cursor names."""
+    try:
+        place = msgspec.json.decode(base64.urlsafe_b64decode(cursor.encode()), type=list[str])
+        after: list[Any] = list(place)
+        if question.grain:
+            after[0] = dt.datetime.fromisoformat(place[0])
+            if after[0].tzinfo is None:
+                raise ValueError(cursor)
+    except (ValueError, IndexError, binascii.Error, msgspec.MsgspecError):
+        raise Problem(400, "cursor: is none that this service gave", parameter="cursor") from None
+    if len(after) != len(question.group_by) + bool(question.grain) or any("\0" in str(part) for part in after):
+        raise Problem(400, "cursor: belongs to another question", parameter="cursor")
+    return Question(**{**vars(question), "after": tuple(after)})
+
+
+async def answer(connection: AsyncConn, question: Question, fill: str | None = None) -> Answer:
+    """Asks inside an organization's read transaction. Raises Problem 400."""
+    try:
+        rows = await ask(connection, question)
+    except BadQuery as error:
+        raise Problem(400, str(error), parameter=error.parameter) from None
+    mark = await watermark(connection)
+    cursor = _cursor(question, rows) if rows.more else None
+    if fill and question.grain:
+        rows = filled(question, rows, fill)
+        cursor = None
+    return Answer(
+        as_of=mark.as_of,
+        rollup=question.rollup.name,
+        grain=question.grain,
+        from_=question.start.astimezone(question.tz).isoformat(),
+        to=question.end.astimezone(question.tz).isoformat(),
+        tz=question.tz.key,
+        columns=rows.columns,
+        rows=[_shown(question, row) for row in rows.rows],
+        cursor=cursor,
+    )
+
+
+def _shown(question: Question, row: list[Any]) -> list[Any]:
+    """A row as it is written: its time in the zone, an optional key that was absent as null."""
+    shown = list(row)
+    offset = 0
+    if question.grain:
+        shown[0] = row[0].astimezone(question.tz).isoformat()
+        offset = 1
+    for position, key in enumerate(question.group_by, start=offset):
+        if shown[position] == "" and key in question.rollup.optional_keys:
+            shown[position] = None
+    return shown
+
+
+def _cursor(question: Question, rows: Rows) -> str | None:
+    leading = len(question.group_by) + bool(question.grain)
+    if not leading:
+        return None
+    place = [part.isoformat() if isinstance(part, dt.datetime) else part for part in rows.rows[-1][:leading]]
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()
+
+
+def filled(question: Question, rows: Rows, fill: str) -> Rows:
+    """The rows with every bucket of the range for every group that has a row in it, the empty ones null or zero."""
+    assert question.grain is not None
+    if rows.more:
+        raise Problem(400, "limit: too small for an answer with fill, which cannot be continued", parameter="limit")
+    keys = len(question.group_by)
+    groups = sorted({tuple(row[1 : 1 + keys]) for row in rows.rows}) or ([()] if not keys else [])
+    times = list(calendar.buckets(question.start, question.end, question.grain, question.tz))
+    if len(groups) * len(times) > MAX_FILLED:
+        raise Problem(400, f"fill: gives more than {MAX_FILLED} rows", parameter="fill")
+    known = {(row[0].astimezone(dt.UTC), *row[1 : 1 + keys]): row for row in rows.rows}
+    blank = [0 if fill == "zero" else None] * len(question.measures)
+    return Rows(
+        rows.columns,
+        [known.get((time, *group)) or [time, *group, *blank] for time in times for group in groups],
+        more=False,
+    )

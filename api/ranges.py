@@ -1,0 +1,64 @@
+"""Times, dates and ranges as people write them in a URL, in their zone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from zoneinfo import ZoneInfo
+
+from aggregators import calendar
+from api.errors import Problem
+
+_RELATIVE = re.compile(r"now(?:-(\d{1,6})(m|h|d))?").fullmatch
+_UNITS = {"m": dt.timedelta(minutes=1), "h": dt.timedelta(hours=1), "d": dt.timedelta(days=1)}
+_FIRST, _LAST = dt.datetime(2000, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+
+TIME_RANGES = {"24h": 1, "7d": 7, "30d": 30, "90d": 90, "365d": 365}
+"""`time_range` in local days, today included (24h: the last 24 hours)."""
+
+
+def time_zone(text: str | None, default: str) -> ZoneInfo:
+    """The zone of a `tz` parameter; raises Problem 400."""
+    try:
+        return calendar.zone(text or default)
+    except calendar.UnknownZone as error:
+        raise Problem(400, f"tz: {error}", parameter="tz") from None
+
+
+def moment(text: str, parameter: str, tz: ZoneInfo, now: dt.datetime) -> dt.datetime:
+    """A time in UTC from `2026-01-05`, `2026-01-05T10:00`, RFC 3339, `now` or `now-15m`. Without an offset it is local."""
+    relative = _RELATIVE(text)
+    if relative:
+        past = int(relative[1]) * _UNITS[relative[2]] if relative[1] else dt.timedelta(0)
+        return _bounded(now - past if past < dt.timedelta(days=36_500) else _FIRST - _UNITS["d"], parameter)
+    try:
+        if len(text) == 10:
+            return _bounded(calendar.midnight(dt.date.fromisoformat(text), tz), parameter)
+        found = dt.datetime.fromisoformat(text.replace(" ", "+") if "+" not in text and text.count(" ") == 1 else text)
+        return _bounded((found if found.tzinfo else found.replace(tzinfo=tz)).astimezone(dt.UTC), parameter)
+    except (ValueError, OverflowError):
+        detail = f"{parameter}: expected a date or a time such as 2026-01-05, 2026-01-05T10:00:00Z or now-15m"
+        raise Problem(400, detail, parameter=parameter) from None
+
+
+def _bounded(time: dt.datetime, parameter: str) -> dt.datetime:
+    if not _FIRST <= time <= _LAST:
+        raise Problem(400, f"{parameter}: expected a time from 2000 to 2100", parameter=parameter)
+    return time
+
+
+def ordered(start: dt.datetime, end: dt.datetime) -> None:
+    """Raises Problem 400 for a range that ends before it starts."""
+    if start >= end:
+        raise Problem(400, "from: must lie before to", parameter="from")
+
+
+def day(text: str, parameter: str) -> dt.date:
+    """A calendar date; raises Problem 400."""
+    try:
+        found = dt.date.fromisoformat(text)
+    except ValueError:
+        raise Problem(400, f"{parameter}: expected a date such as 2026-01-31", parameter=parameter) from None
+    if not 2000 <= found.year < 2100:
+        raise Problem(400, f"{parameter}: expected a date from 2000 to 2099", parameter=parameter)
+    return found

@@ -1,0 +1,73 @@
+"""What a route is: its handler and all that the OpenAPI document and the access check need to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from api.errors import Problem
+from ingest.events.decode import explain
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Scope = Literal["read", "events:write", "any"]
+
+ENCODER = msgspec.json.Encoder(decimal_format="number")
+"""Writes answers: decimals as JSON numbers, every digit of them."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method and path. `scope` is what its caller must be allowed ('any': signed in is enough; None: open to all)."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    scope: Scope | None = "read"
+    query: type[msgspec.Struct] | None = None
+    body: Any = None
+    answer: Any = None
+    media: str = "application/json"
+    status: int = 200
+    tags: tuple[str, ...] = ()
+    errors: tuple[int, ...] = field(default=())
+    anonymous: bool = False
+    """Whether credentials are not even looked at: for what must answer whatever is sent along."""
+
+
+def json_answer(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A JSON answer with exact numbers."""
+    return web.Response(body=ENCODER.encode(value), status=status, content_type="application/json", headers=headers)
+
+
+_T = TypeVar("_T", bound=msgspec.Struct)
+
+
+def parse_query(request: web.Request, shape: type[_T]) -> _T:
+    """The query parameters as a typed value; raises Problem 400 that names the wrong one.
+
+    A field of a list type takes a repeated parameter; of any other parameter that stands twice nobody could say which is meant.
+    """
+    fields = {f.encode_name: f for f in msgspec.structs.fields(shape)}
+    values: dict[str, Any] = {}
+    for name in request.query:
+        if name not in fields:
+            raise Problem(
+                400, f"{name[:64]}: is not a parameter here; known are {', '.join(fields)}", parameter=name[:64]
+            )
+        many = request.query.getall(name)
+        repeatable = "list" in str(fields[name].type)
+        if len(many) > 1 and not repeatable:
+            raise Problem(400, f"{name}: stands more than once", parameter=name)
+        if any("\x00" in value for value in many):
+            raise Problem(400, f"{name}: holds a NUL character", parameter=name)
+        values[name] = many if repeatable else many[0]
+    try:
+        return msgspec.convert(values, shape, strict=False)
+    except msgspec.ValidationError as error:
+        text = explain(str(error))
+        raise Problem(400, text, parameter=text.partition(":")[0]) from None

@@ -1,0 +1,41 @@
+"""What handlers work with: the parts that the front door built, in one value in the application."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from api.auth.authenticate import Authenticator
+from api.observation import Observation
+from api.stream.hub import Hub
+from ingest.events.decode import Limits
+from ingest.log import Log
+from ingest.names import MetricNames
+from storage.database import Database
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts an API process needs."""
+
+    database: Database
+    log: Log
+    names: MetricNames
+    limits: Limits
+    authenticator: Authenticator
+    hub: Hub
+    observation: Observation
+    now: Callable[[], dt.datetime]
+    max_body_bytes: int = 32 * 1024 * 1024
+    public_operations: bool = True
+
+
+SERVICES = web.AppKey("services", Services)
+
+
+def services(request: web.Request) -> Services:
+    """The parts, from a request."""
+    return request.config_dict[SERVICES]

@@ -1,0 +1,1 @@
+"""Streams: what clients are pushed."""

@@ -1,0 +1,1 @@
+"""The commands of the front door that need more than a line."""

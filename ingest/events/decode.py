@@ -1,0 +1,244 @@
+"""Request bodies to events: every content type, every event judged on its own, every refusal with its field."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from ingest.events import AnyEvent, Event, InvalidEvent
+from ingest.events.envelope import texts
+from ingest.events.trade import Trade
+
+JSON_TYPES = frozenset({"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"})
+NDJSON = "application/x-ndjson"
+CONTENT_TYPES = JSON_TYPES | {NDJSON}
+
+MAX_EVENTS = 10_000
+"""Events in one request."""
+
+_ONE = msgspec.json.Decoder(AnyEvent)
+_MANY = msgspec.json.Decoder(list[AnyEvent])
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_WHERE = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
+_EXPECTED = {
+    "specversion": "1.0",
+    "sequence": "an integer of at least 0, or a decimal string of at most 18 digits",
+    "data.side": "buy or sell",
+    "data.action": "view, like, dislike, unlike, undislike, share or complete",
+    "data.currency": "a code of 2 to 12 capitals and digits, such as USD",
+}
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}").fullmatch
+
+
+class MalformedBody(ValueError):
+    """The body as a whole cannot be read; nothing in it was accepted."""
+
+
+class TooManyEvents(ValueError):
+    """A request holds more than 10,000 events."""
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """Why one event of a request was not accepted. `index` counts from 0 in the order of the request."""
+
+    index: int
+    id: str | None
+    error: str
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The times that are believed: from `earliest` to `ahead` after the moment of acceptance."""
+
+    earliest: dt.datetime = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+    ahead: dt.timedelta = dt.timedelta(minutes=10)
+
+
+class Decoded(msgspec.Struct):
+    """The good events of one request with their positions in it, and the refusals."""
+
+    events: list[Event]
+    indexes: list[int]
+    rejected: list[Rejection]
+
+
+def decode(body: bytes, content_type: str, *, now: dt.datetime, limits: Limits) -> Decoded:
+    """Decodes one request body.
+
+    Raises MalformedBody where it is not JSON (or NDJSON without a line), TooManyEvents above 10,000 events.
+    An event that breaks its contract is refused by itself; its neighbours are not touched.
+    """
+    body = _mark_lone_surrogates(body)
+    pieces = _lines(body) if content_type == NDJSON else None
+    if pieces is None:
+        fast = _fast(body)
+        if fast is not None:
+            return _judge(fast, suspicious=b"\\u0000" in body, now=now, limits=limits)
+        pieces = _elements(body)
+    if len(pieces) > MAX_EVENTS:
+        raise TooManyEvents(f"{len(pieces)} events in one request: at most {MAX_EVENTS} are taken")
+    return _judge([_one(piece) for piece in pieces], suspicious=b"\\u0000" in body, now=now, limits=limits, raws=pieces)
+
+
+def _mark_lone_surrogates(body: bytes) -> bytes:
+    """Turns each lone surrogate into a NUL, so that the event that holds it is refused and not the whole body with it."""
+    if b"\\ud" not in body and b"\\uD" not in body:
+        return body
+    return _ESCAPE.sub(lambda found: b"\\u0000" if _SURROGATE(found[0]) else found[0], body)
+
+
+def _fast(body: bytes) -> list[Event | InvalidEvent] | None:
+    """Decodes a body in which every event keeps its contract in one call, or returns None where one does not."""
+    try:
+        if body.lstrip()[:1] == b"[":
+            events: list[Event | InvalidEvent] = list(_MANY.decode(body))
+        else:
+            events = [_ONE.decode(body)]
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if len(events) > MAX_EVENTS:
+        raise TooManyEvents(f"{len(events)} events in one request: at most {MAX_EVENTS} are taken")
+    return events
+
+
+def _elements(body: bytes) -> list[bytes]:
+    """Splits a JSON body into its events without looking into them."""
+    try:
+        if body.lstrip()[:1] == b"[":
+            return [bytes(raw) for raw in _RAWS.decode(body)]
+        msgspec.json.decode(body, type=msgspec.Raw)
+        return [body]
+    except msgspec.DecodeError as error:
+        raise MalformedBody(f"body: {_sentence(str(error))}") from None
+    except RecursionError:
+        raise MalformedBody("body: nested too deeply") from None
+
+
+def _lines(body: bytes) -> list[bytes]:
+    """Splits NDJSON into its lines that are not empty."""
+    lines = [line for line in body.splitlines() if line.strip()]
+    if not lines:
+        raise MalformedBody("body: no line holds an event")
+    return lines
+
+
+def _one(piece: bytes) -> Event | InvalidEvent:
+    """Decodes one event, or says which field is wrong."""
+    try:
+        return _ONE.decode(piece)
+    except msgspec.ValidationError as error:
+        return InvalidEvent(explain(str(error)))
+    except msgspec.DecodeError as error:
+        return InvalidEvent(f"event: {_sentence(str(error))}")
+    except RecursionError:
+        return InvalidEvent("event: nested too deeply")
+
+
+def _judge(
+    found: list[Event | InvalidEvent],
+    *,
+    suspicious: bool,
+    now: dt.datetime,
+    limits: Limits,
+    raws: list[bytes] | None = None,
+) -> Decoded:
+    """Applies what the types cannot say: times, NULs, completion."""
+    latest = now + limits.ahead
+    decoded = Decoded([], [], [])
+    for index, event in enumerate(found):
+        try:
+            if isinstance(event, InvalidEvent):
+                raise event
+            data = event.data
+            data.complete()
+            if isinstance(data, Trade):
+                _check_time("data.opened_at", data.opened_at, limits.earliest, latest)
+                _check_time("data.closed_at", data.closed_at, limits.earliest, latest)
+                event.time = data.closed_at
+            elif not limits.earliest <= event.time <= latest:
+                _check_time("time", event.time, limits.earliest, latest)
+            if suspicious:
+                _check_nul(event)
+            if event.sequence is not None:
+                event.sequence = int(event.sequence)
+        except InvalidEvent as error:
+            name = event.id if isinstance(event, Event) else _peek_id(raws[index] if raws else b"")
+            decoded.rejected.append(Rejection(index, name, str(error)))
+        else:
+            decoded.events.append(event)
+            decoded.indexes.append(index)
+    return decoded
+
+
+def _check_time(field: str, time: dt.datetime, earliest: dt.datetime, latest: dt.datetime) -> None:
+    if time < earliest:
+        raise InvalidEvent(f"{field}: lies before {earliest:%Y-%m-%d}, the earliest time that is taken")
+    if time > latest:
+        raise InvalidEvent(f"{field}: lies in the future, after {latest:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _check_nul(event: Event) -> None:
+    for path, text in texts(msgspec.to_builtins(event)):
+        if "\x00" in text:
+            raise InvalidEvent(
+                f"{path.replace(chr(0), '')}: holds a NUL or half of a surrogate pair, which are no text"
+            )
+
+
+def _peek_id(raw: bytes) -> str | None:
+    """Finds the id of an event that could not be decoded, so that its sender can tell which one it was."""
+
+    class Named(msgspec.Struct):
+        id: Any = None
+
+    try:
+        found = msgspec.json.decode(raw, type=Named).id
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return found[:256].replace("\x00", "") if isinstance(found, str) else None
+
+
+def explain(message: str) -> str:
+    """Turns msgspec's message into ours: the field first, then what was expected."""
+    match = _WHERE.match(message)
+    assert match is not None
+    path = (match["path"] or "").lstrip(".").replace("[...]", "")
+    what = match["what"].replace("`", "")
+    if match["key"]:
+        return f"{path}: a name in it: {_sentence(what)}"
+    missing = re.match(r"Object missing required field (\w+)", what)
+    if missing:
+        return f"{path + '.' if path else ''}{missing[1]}: is missing"
+    unknown = re.match(r"Object contains unknown field (.+)", what, re.DOTALL)
+    if unknown:
+        return f"{path + '.' if path else ''}{unknown[1][:80]}: is not a field of this kind of event"
+    if path == "type" and what.startswith("Invalid value"):
+        return "type: expected system, enterprise, trade or view"
+    if path in _EXPECTED:
+        return f"{path}: expected {_EXPECTED[path]}"
+    return f"{path or 'event'}: {_sentence(what)}"
+
+
+def _sentence(text: str) -> str:
+    """Lowers the first letter and keeps a message short, whatever a sender put into it."""
+    return (text[:1].lower() + text[1:] if text[1:2].islower() else text)[:200]
+
+
+Refuse = Callable[[Event], str | None]
+
+
+def refuse(decoded: Decoded, reasons: Iterable[str | None]) -> Decoded:
+    """Moves the events that have a reason from the good ones to the refusals."""
+    kept = Decoded([], [], list(decoded.rejected))
+    for event, index, reason in zip(decoded.events, decoded.indexes, reasons, strict=True):
+        if reason is None:
+            kept.events.append(event)
+            kept.indexes.append(index)
+        else:
+            kept.rejected.append(Rejection(index, event.id, reason))
+    kept.rejected.sort(key=lambda rejection: rejection.index)
+    return kept

@@ -1,0 +1,102 @@
+"""The CloudEvents 1.0 envelope, and the bounds that every event's values share."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+"""A name or an identifier: 1 to 256 characters, no NUL."""
+
+Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
+"""An RFC 3339 time with its offset."""
+
+Float = Annotated[float, msgspec.Meta(ge=-1e18, le=1e18)]
+"""A measured value: a finite number of at most 1e18 in size."""
+
+Sequence = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}$")]
+"""CloudEvents' `sequence` extension: an integer, or a decimal string of at most 18 digits."""
+
+FRACTION_DIGITS = 18
+"""Digits after the point that money and quantities keep; as many stand before it."""
+
+_PLAIN = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?").fullmatch
+_WIDE = Context(prec=120, rounding=ROUND_HALF_EVEN, Emax=999999, Emin=-999999)
+_QUANTUM = Decimal(1).scaleb(-FRACTION_DIGITS)
+_LIMIT = Decimal(10) ** 18
+
+
+class InvalidEvent(ValueError):
+    """An event breaks its contract; the message starts with the field, as in `data.side: expected buy or sell`."""
+
+
+class Data(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an event of one kind says. A field that the contract does not know is refused, so that a misspelt one is noticed."""
+
+    def complete(self) -> None:
+        """Checks what the types alone cannot say and fills in what is computed at acceptance. Raises InvalidEvent."""
+
+
+class Event(msgspec.Struct, gc=False, kw_only=True, tag_field="type"):
+    """One CloudEvent. Its identity is (organization, type, source, id), or (…, source, sequence) where `sequence` is given.
+
+    Extension attributes other than `sequence` are allowed, as CloudEvents wants it, and not kept.
+    """
+
+    kind: ClassVar[str]
+
+    specversion: Literal["1.0"]
+    id: Text
+    source: Text
+    time: Instant
+    data: Any
+    sequence: Sequence | None = None
+
+    @property
+    def type(self) -> str:
+        """The event's kind: system, enterprise, trade or view."""
+        return type(self).kind
+
+
+def exact(field: str, value: Decimal) -> Decimal:
+    """Returns the number without digits that say nothing, or raises InvalidEvent where 18 digits before and after the point cannot hold it."""
+    if _PLAIN(str(value)):
+        return value
+    if value.is_finite() and -30 <= value.adjusted() < FRACTION_DIGITS and len(value.as_tuple().digits) <= 64:
+        plain = f"{value.normalize(_WIDE):f}"
+        if _PLAIN(plain):
+            return Decimal(plain)
+    raise InvalidEvent(f"{field}: expected a finite number with at most 18 digits before and 18 after the point")
+
+
+def rounded(field: str, value: Decimal) -> Decimal:
+    """Rounds a computed amount half-even to 18 fractional digits; raises InvalidEvent where it needs more than 18 integer digits."""
+    if _PLAIN(str(value)):
+        return value
+    result = value.quantize(_QUANTUM, context=_WIDE)
+    if abs(result) >= _LIMIT:
+        raise InvalidEvent(f"{field}: has more than 18 digits before the point")
+    return result
+
+
+def wide() -> Context:
+    """The decimal context in which acceptance computes: wide enough that only the final rounding loses a digit."""
+    return _WIDE
+
+
+def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yields every string inside decoded JSON with the path of its field."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield f"{path}.{key}" if path else str(key), str(key)
+            yield from texts(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from texts(item, f"{path}[{position}]")

@@ -1,0 +1,59 @@
+"""The log: the port between those who accept events and the sink that counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+
+from ingest.events import Event
+
+
+class Unavailable(Exception):
+    """The log cannot take events now; nothing of what was offered is accepted. `retry_after` is in seconds."""
+
+    def __init__(self, reason: str, retry_after: float = 1.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class Batch(msgspec.Struct):
+    """Events of one organization that are published together."""
+
+    organization: UUID
+    events: Sequence[Event]
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An event that the database refused, by its position in the published batch."""
+
+    position: int
+    error: str
+
+
+class Log(Protocol):
+    """Takes events and answers once they are safe: from then on each counts exactly once."""
+
+    async def publish(self, batch: Batch) -> list[Refusal]:
+        """Returns the events that were refused; all others are accepted. Raises Unavailable where none is."""
+
+    async def close(self) -> None:
+        """Finishes what was accepted and takes no more."""
+
+
+class Outcome(msgspec.Struct):
+    """What the sink made of a group of batches: refusals a batch, events counted and events known before."""
+
+    refusals: list[list[Refusal]]
+    counted: int
+    known: int
+
+
+class Sink(Protocol):
+    """Writes groups of batches, each group in one transaction. Blocking: it is called from a thread."""
+
+    def write(self, batches: Sequence[Batch]) -> Outcome:
+        """Counts every event once. Raises Unavailable where the database cannot take the group."""

@@ -1,0 +1,43 @@
+"""The metric names that an organization uses: bounded in number, so that no sender can fill the rollups with noise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from uuid import UUID
+
+from ingest.events import Event
+from ingest.events.enterprise import Enterprise
+from ingest.events.system import System
+
+_NAME = re.compile(r"[a-z][a-z0-9_.]{0,63}").fullmatch
+
+
+class MetricNames:
+    """Knows which names each organization has used, and admits new ones up to `limit` a kind."""
+
+    def __init__(self, known: Iterable[tuple[UUID, str, str]] = (), *, limit: int = 1_000) -> None:
+        self._limit = limit
+        self._names: dict[tuple[UUID, str], set[str]] = {}
+        for organization, kind, name in known:
+            self._names.setdefault((organization, kind), set()).add(name)
+
+    def refusal(self, organization: UUID, event: Event) -> str | None:
+        """Returns why the event's metric names cannot be admitted, or None and remembers them."""
+        data = event.data
+        if not isinstance(data, System | Enterprise):
+            return None
+        known = self._names.setdefault((organization, event.kind), set())
+        metrics = data.metrics
+        if metrics.keys() <= known:
+            return None
+        fresh = metrics.keys() - known
+        for name in sorted(fresh):
+            if not _NAME(name):
+                return (
+                    f"data.metrics.{name[:64]}: expected a snake_case name of a to z, 0 to 9, _ and ., at most 64 long"
+                )
+        if len(known) + len(fresh) > self._limit:
+            return f"data.metrics.{min(fresh)}: the organization uses {self._limit} different metric names already"
+        known |= fresh
+        return None

@@ -1,0 +1,1 @@
+"""What runs without a request. The only place that knows APScheduler."""

@@ -1,0 +1,46 @@
+"""The scheduler: housekeeping that nobody asks for, at its times."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from storage.database import Database, StorageUnavailable
+from storage.retention import prune_feed, prune_sources
+from storage.sessions import prune_expired
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def housekeeping(database: Database) -> AsyncIterator[None]:
+    """Runs the jobs while the block does. Each may run in several processes at once: all of them only delete what is over."""
+    scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
+    jobs: list[tuple[str, int, Callable[[], Awaitable[int]]]] = [
+        ("expired_sessions", 3_600, lambda: prune_expired(database, now=datetime.now(UTC))),
+        ("old_feed", 600, lambda: prune_feed(database)),
+        ("silent_sources", 86_400, lambda: prune_sources(database)),
+    ]
+    for name, seconds, job in jobs:
+        scheduler.add_job(_run, IntervalTrigger(seconds=seconds), args=(name, job), id=name)
+    scheduler.start()
+    try:
+        yield
+    finally:
+        scheduler.shutdown(wait=False)
+
+
+async def _run(name: str, job: Callable[[], Awaitable[int]]) -> None:
+    """Runs one job; a database that is away is no reason to stop for good."""
+    try:
+        gone = await job()
+    except StorageUnavailable as error:
+        log.warning("job_postponed", job=name, reason=str(error))
+        return
+    if gone:
+        log.info("job_done", job=name, rows=gone)

@@ -1,0 +1,252 @@
+"""The service's parts, built from the settings and handed to each other: the only place that knows them all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from uuid import UUID
+
+import structlog
+
+from aggregators.definitions import BY_NAME, ROLLUPS
+from api.app import application
+from api.auth.authenticate import Authenticator
+from api.auth.first_secrets import first_secrets
+from api.auth.passwords import Passwords
+from api.observation import Observation
+from api.serve import serving
+from api.services import Services
+from api.stream.hub import Hub
+from ingest.collectors.host import HostCollector
+from ingest.collectors.incarnation import incarnation
+from ingest.direct import DirectLog
+from ingest.events import Event
+from ingest.events.decode import Limits
+from ingest.log import Batch, Log
+from ingest.names import MetricNames
+from jobs.demo import run_demo
+from jobs.scheduler import housekeeping
+from settings import InvalidSetting, Settings
+from storage.bootstrap import Bootstrap, bootstrap, ensure_demo_organization
+from storage.database import Database
+from storage.embedded import EmbeddedPostgres
+from storage.ledger import LedgerLimits
+from storage.metric_names import known_names
+from storage.migrate import migrate
+from storage.recompute import rebuild
+from storage.sessions import create_sign_in_link
+from storage.sink import DatabaseSink
+
+log = structlog.get_logger(__name__)
+
+CREDENTIALS = "credentials.json"
+
+
+def utc_now() -> dt.datetime:
+    """The wall clock."""
+    return dt.datetime.now(dt.UTC)
+
+
+@contextmanager
+def database_url(settings: Settings) -> Iterator[str]:
+    """The database's URL: the one that is set, or the embedded server's, which runs while the block does."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    server = EmbeddedPostgres(settings.data)
+    url = server.start()
+    log.info("embedded_postgresql", cluster=str(server.cluster))
+    try:
+        yield url
+    finally:
+        server.stop()
+
+
+def jwt_secret(settings: Settings) -> bytes:
+    """The secret that signs access tokens: the one that is set, or one that is made once and kept in the data folder."""
+    if settings.jwt_secret is not None:
+        if len(settings.jwt_secret.encode()) < 32:
+            raise InvalidSetting("JWT_SECRET: must have at least 32 bytes")
+        return settings.jwt_secret.encode()
+    path = settings.data / "jwt_secret"
+    if not path.exists():
+        _write_private(path, secrets.token_hex(32))
+    return path.read_text("utf-8").strip().encode()
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner may read, whole or not at all."""
+    temporary = path.with_name(path.name + ".new")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that answers: where, and the link that signs its admin in once."""
+
+    url: str
+    sign_in: str | None
+    credentials: Path | None
+    organization: UUID
+    demo: UUID | None
+
+
+@asynccontextmanager
+async def service(settings: Settings, *, demo: bool) -> AsyncIterator[Running]:
+    """Runs everything in this process while the block does: API, sink, scheduler and collectors."""
+    if settings.kafka_bootstrap_servers:
+        raise InvalidSetting("KAFKA_BOOTSTRAP_SERVERS: this version takes events by the direct log only")
+    settings.data.mkdir(parents=True, exist_ok=True)
+    async with contextlib.AsyncExitStack() as stack:
+        url = await _entered(stack, database_url(settings))
+        unfilled = await asyncio.to_thread(migrate, url, ROLLUPS)
+        database = Database(url)
+        await database.open()
+        stack.push_async_callback(database.close)
+
+        passwords = Passwords()
+        first = await bootstrap(database, lambda: first_secrets(passwords), lambda made: _keep(settings, made))
+        demo_organization = await ensure_demo_organization(database) if demo else None
+
+        observation = Observation()
+        sink = DatabaseSink(
+            url, ROLLUPS, limits=LedgerLimits(window_hours=settings.ledger_hours, slices=settings.ledger_slices)
+        )
+        stack.callback(sink.close)
+        direct = DirectLog(sink, observation, queue_events=settings.queue_events, group_events=settings.group_events)
+        stack.push_async_callback(direct.close)
+        hub = Hub(database, observation)
+        await hub.start()
+        services = Services(
+            database=database,
+            log=direct,
+            names=MetricNames(await known_names(database), limit=settings.metric_names),
+            limits=Limits(
+                earliest=dt.datetime.fromisoformat(settings.earliest).replace(tzinfo=dt.UTC),
+                ahead=dt.timedelta(minutes=settings.ahead_minutes),
+            ),
+            authenticator=Authenticator(database, jwt_secret(settings)),
+            hub=hub,
+            observation=observation,
+            now=utc_now,
+            max_body_bytes=settings.max_body_bytes,
+            public_operations=(
+                settings.database_url is None if settings.public_operations is None else settings.public_operations
+            ),
+        )
+        tasks = await stack.enter_async_context(_tasks())
+        port = await stack.enter_async_context(serving(application(services), settings.host, settings.port))
+        await stack.enter_async_context(housekeeping(database))
+        if unfilled:
+            tasks(
+                lambda: asyncio.to_thread(
+                    rebuild, url, [BY_NAME[n] for n in unfilled if n in BY_NAME], None, None, _quiet
+                )
+            )
+        if settings.collect_host:
+            tasks(_host_collector(direct, first.organization).run)
+        if demo_organization is not None:
+            tasks(lambda: run_demo(_publisher(direct, demo_organization), utc_now))
+        base = settings.public_url or f"http://127.0.0.1:{port}"
+        yield Running(
+            url=base,
+            sign_in=await _sign_in(database, first, demo_organization, base),
+            credentials=settings.data / CREDENTIALS if (settings.data / CREDENTIALS).exists() else None,
+            organization=first.organization,
+            demo=demo_organization,
+        )
+
+
+def _quiet(name: str, done: int, total: int) -> None:
+    if done == total:
+        log.info("rollup_filled", rollup=name, days=total)
+
+
+async def _entered(stack: contextlib.AsyncExitStack, manager: contextlib.AbstractContextManager[str]) -> str:
+    """Enters a blocking context in a thread, and leaves it in one."""
+    value = await asyncio.to_thread(manager.__enter__)
+    stack.push_async_callback(asyncio.to_thread, manager.__exit__, None, None, None)
+    return value
+
+
+@asynccontextmanager
+async def _tasks() -> AsyncIterator[Callable[[Callable[[], Awaitable[object]]], None]]:
+    """Background work that ends with the block. One that fails is told of and does not take the service with it."""
+    running: set[asyncio.Task[None]] = set()
+
+    async def guarded(work: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await work()
+        except Exception:
+            log.exception("background_work_failed")
+
+    def start(work: Callable[[], Awaitable[object]]) -> None:
+        task = asyncio.create_task(guarded(work))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    try:
+        yield start
+    finally:
+        for task in list(running):
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _publisher(direct: Log, organization: UUID) -> Callable[[list[Event]], Awaitable[None]]:
+    async def publish(events: list[Event]) -> None:
+        await direct.publish(Batch(organization, events))
+
+    return publish
+
+
+def _host_collector(direct: Log, organization: UUID) -> HostCollector:
+    random = Random()  # noqa: S311  (spreads retries and names this start; nothing secret)
+    return HostCollector(
+        _publisher(direct, organization),
+        hostname=socket.gethostname() or "localhost",
+        incarnation=incarnation(utc_now(), random),
+        clock=utc_now,
+        random=random,
+    )
+
+
+def _keep(settings: Settings, made: Bootstrap) -> None:
+    """Writes credentials.json before the account that it opens is there."""
+    assert made.secrets is not None
+    values = {
+        "url": settings.public_url or f"http://127.0.0.1:{settings.port}",
+        "organization_id": str(made.organization),
+        "admin_email": "admin@streamgauge.local",
+        "admin_password": made.secrets.password,
+        "api_key": made.secrets.api_key,
+    }
+    _write_private(settings.data / CREDENTIALS, json.dumps(values, indent=2) + "\n")
+
+
+async def _sign_in(database: Database, first: Bootstrap, demo: UUID | None, base: str) -> str | None:
+    """A link that signs the admin in once, straight into the demo organization where there is one."""
+    if first.admin is None:
+        return None
+    token = secrets.token_urlsafe(32)
+    await create_sign_in_link(
+        database, token, account=first.admin, organization=demo or first.organization, now=utc_now()
+    )
+    return f"{base}/signin?token={token}"

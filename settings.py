@@ -1,0 +1,92 @@
+"""Every setting there is, read from the environment once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+
+
+class InvalidSetting(ValueError):
+    """A variable of the environment that cannot be used; the message names it."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings with their defaults. Each is read from `STREAMGAUGE_` and its name in capitals, or from the name given in `NAMES`.
+
+    host, port: where the API listens. data: folder of the embedded database and of credentials.json.
+    public_url: under which address people reach the service (default: http://127.0.0.1:PORT).
+    database_url: a PostgreSQL or TimescaleDB of your own; without it the embedded one is started in `data`.
+    kafka_bootstrap_servers: Kafka as the log. jwt_secret: at least 32 bytes, signs access tokens; made and kept in `data` when absent.
+    queue_events: events that may wait for the sink. group_events: events in one transaction. max_body_bytes: of one request.
+    earliest: events before this date are refused. ahead_minutes: how far ahead of the clock an event may be.
+    metric_names: different names an organization may use, a kind. ledger_hours, ledger_slices: how long an id is known.
+    collect_host: whether `run` collects this host's own metrics. log_format: console or json. log_level: debug to error.
+    public_operations: whether /metrics is open without a credential.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    data: Path = Path("data")
+    public_url: str | None = None
+    database_url: str | None = None
+    kafka_bootstrap_servers: str | None = None
+    jwt_secret: str | None = None
+    queue_events: Annotated[int, msgspec.Meta(ge=1_000)] = 100_000
+    group_events: Annotated[int, msgspec.Meta(ge=1)] = 20_000
+    max_body_bytes: Annotated[int, msgspec.Meta(ge=1_024, le=1_073_741_824)] = 33_554_432
+    earliest: str = "2000-01-01"
+    ahead_minutes: Annotated[int, msgspec.Meta(ge=0, le=1_440)] = 10
+    metric_names: Annotated[int, msgspec.Meta(ge=1)] = 1_000
+    ledger_hours: Annotated[int, msgspec.Meta(ge=1)] = 48
+    ledger_slices: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 64
+    collect_host: bool = True
+    public_operations: bool | None = None
+    log_format: str = "console"
+    log_level: str = "info"
+
+
+NAMES = {
+    "database_url": "DATABASE_URL",
+    "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
+    "jwt_secret": "JWT_SECRET",
+}
+"""Settings that go by the name that other software gives them too."""
+
+PREFIX = "STREAMGAUGE_"
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    return NAMES.get(field, PREFIX + field.upper())
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """The settings of an environment. Raises InvalidSetting for a name that is unknown, with the nearest one, or a bad value."""
+    fields = {variable(field.name): field for field in msgspec.structs.fields(Settings)}
+    for name in environment:
+        if name.startswith(PREFIX) and name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InvalidSetting(f"{name}: is no setting{hint}")
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        text = environment.get(name, "")
+        if text == "":
+            continue
+        try:
+            values[field.name] = msgspec.convert(text, field.type, strict=False, dec_hook=_path)
+        except msgspec.ValidationError as error:
+            raise InvalidSetting(f"{name}: {error}") from None
+    return Settings(**values)
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError(kind)

@@ -1,0 +1,27 @@
+"""The dashboard's reads: last values of hosts and of an organization's metrics."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from storage.database import AsyncConn
+from storage.named import load
+from storage.rollup_query import plain_number
+
+_QUERIES = load("dashboard")
+
+
+async def last_of_hosts(
+    connection: AsyncConn, since: dt.datetime, hosts: list[str] | None, metrics: list[str]
+) -> list[tuple[str, float]]:
+    """Metric and last value, a row for each host heard since then."""
+    parameters = {"since": since, "hosts": hosts, "metrics": metrics}
+    cursor = await connection.execute(_QUERIES["last_of_hosts"], parameters)
+    return [(metric, value) for _, metric, value, _ in await cursor.fetchall()]
+
+
+async def last_of_enterprise(connection: AsyncConn, metrics: list[str]) -> dict[str, Any]:
+    """The last reported value of each metric of the whole organization; a metric never reported is absent."""
+    cursor = await connection.execute(_QUERIES["last_of_enterprise"], {"metrics": metrics})
+    return {metric: plain_number(value) for metric, value, _ in await cursor.fetchall()}

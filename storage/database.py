@@ -1,0 +1,125 @@
+"""Connections to PostgreSQL, and its errors translated once into ours."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import TupleRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+AsyncConn = psycopg.AsyncConnection[TupleRow]
+Conn = psycopg.Connection[TupleRow]
+
+API_ROLE = "streamgauge_api"
+
+
+class StorageUnavailable(Exception):
+    """The database cannot be reached or cannot write now; the work can be tried again later."""
+
+
+class StorageRefused(Exception):
+    """The database refused the data itself; trying again gives the same answer."""
+
+
+class QueryTooSlow(Exception):
+    """A read took longer than the limit and was ended."""
+
+
+class StorageFault(Exception):
+    """A statement of ours is wrong: a defect, not a matter of trying again."""
+
+
+def translate(error: psycopg.Error) -> Exception:
+    """The one place that knows what a driver's error means to us."""
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return QueryTooSlow("the query took too long")
+    if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
+        message = error.diag.message_primary or str(error)
+        return StorageRefused(message.splitlines()[0] if message else "refused by the database")
+    if isinstance(error, psycopg.ProgrammingError):
+        return StorageFault(f"{type(error).__name__}: {error.diag.message_primary or error}")
+    return StorageUnavailable(f"{type(error).__name__}: {(error.diag.message_primary or str(error)).strip()}")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises our errors in place of the driver's."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error) from error
+    except PoolTimeout as error:
+        raise StorageUnavailable("no connection to the database became free in time") from error
+
+
+def connect(url: str, *, name: str) -> Conn:
+    """A blocking connection for a worker's thread, in UTC; `name` shows in pg_stat_activity."""
+    with translated():
+        return psycopg.connect(
+            url, autocommit=True, application_name=f"streamgauge {name}", options="-c timezone=UTC", connect_timeout=10
+        )
+
+
+class Database:
+    """A pool of connections for the API. Reads act as the API's role and for one organization, or see nothing."""
+
+    def __init__(self, url: str, *, size: int = 8, statement_timeout_s: float = 15.0) -> None:
+        self._pool: AsyncConnectionPool[AsyncConn] = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=size,
+            open=False,
+            timeout=5.0,
+            kwargs={
+                "autocommit": True,
+                "application_name": "streamgauge api",
+                "options": f"-c timezone=UTC -c statement_timeout={int(statement_timeout_s * 1000)}",
+                "connect_timeout": 5,
+            },
+        )
+        self.url = url
+
+    async def open(self) -> None:
+        """Connects; raises StorageUnavailable where that fails."""
+        with translated():
+            await self._pool.open(wait=True, timeout=10.0)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._pool.close(timeout=2.0)
+
+    @asynccontextmanager
+    async def read(self, organization: UUID) -> AsyncIterator[AsyncConn]:
+        """One read-only snapshot of one organization's rows, under the API's role."""
+        with translated():
+            async with self._pool.connection() as connection, connection.transaction():
+                async with connection.pipeline():
+                    await connection.execute("set transaction isolation level repeatable read, read only")
+                    await connection.execute(
+                        "select set_config('role', %s, true), set_config('app.organization', %s, true)",
+                        (API_ROLE, str(organization)),
+                    )
+                yield connection
+
+    @asynccontextmanager
+    async def owner(self) -> AsyncIterator[AsyncConn]:
+        """A transaction with the service's own rights, for identity and housekeeping; never for an organization's figures."""
+        with translated():
+            async with self._pool.connection() as connection, connection.transaction():
+                yield connection
+
+    async def rows(self, organization: UUID, query: Any, parameters: Any = None) -> list[dict[str, Any]]:
+        """The rows of one query as dictionaries."""
+        async with self.read(organization) as connection, connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(query, parameters)
+            return await cursor.fetchall()
+
+    async def ping(self) -> None:
+        """Answers, or raises StorageUnavailable."""
+        with translated():
+            async with self._pool.connection(timeout=2.0) as connection:
+                await connection.execute("select 1")

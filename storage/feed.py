@@ -1,0 +1,180 @@
+"""The feed of commits: who committed what, in order; the listener that hears of it, and the events behind a position."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+import structlog
+from psycopg.rows import dict_row
+from psycopg.sql import SQL, Identifier
+
+from aggregators.frames import cloud_event, schema
+from storage.database import AsyncConn, Database
+from storage.sink_sql import CHANNEL
+
+log = structlog.get_logger(__name__)
+
+_JSON = msgspec.json.Encoder(decimal_format="number")
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """What one organization got of one kind in one batch. Positions rise in the order of the commits."""
+
+    position: int
+    organization: UUID
+    kind: str
+    batch: int
+    events: int
+    committed_at: dt.datetime
+
+
+class FeedListener:
+    """Tells of every commit, in order. A notification is only a hint: what happened is read from the feed itself.
+
+    After a lost connection `on_gap` is called, since an unknown time went by, and then every commit that was missed is told.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        on_commits: Callable[[Sequence[Commit]], None],
+        on_gap: Callable[[], None],
+        *,
+        poll_s: float = 1.0,
+    ) -> None:
+        self._database = database
+        self._on_commits = on_commits
+        self._on_gap = on_gap
+        self._poll_s = poll_s
+        self._task: asyncio.Task[None] | None = None
+        self.position = 0
+
+    async def start(self) -> None:
+        """Begins behind the newest commit."""
+        async with self._database.owner() as connection:
+            self.position = await _head(connection)
+        self._task = asyncio.create_task(self._run(), name="feed-listener")
+
+    async def stop(self) -> None:
+        """Ends listening."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except psycopg.Error as error:
+                log.warning("feed_listener_lost", reason=type(error).__name__)
+                self._on_gap()
+                await asyncio.sleep(0.5)
+
+    async def _listen(self) -> None:
+        connection = await psycopg.AsyncConnection.connect(
+            self._database.url, autocommit=True, application_name="streamgauge feed", connect_timeout=5
+        )
+        async with connection:
+            await connection.execute(SQL("listen {}").format(Identifier(CHANNEL)))
+            while True:
+                await self._read(connection)
+                async for _ in connection.notifies(timeout=self._poll_s, stop_after=1):
+                    pass
+
+    async def _read(self, connection: AsyncConn) -> None:
+        while True:
+            cursor = await connection.execute(
+                "select position, organization, kind, batch, events, committed_at from store.feed"
+                " where position > %s order by position limit 1000",
+                (self.position,),
+            )
+            rows = await cursor.fetchall()
+            if not rows:
+                return
+            self.position = rows[-1][0]
+            self._on_commits([Commit(*row) for row in rows])
+
+
+async def _head(connection: AsyncConn) -> int:
+    row = await (await connection.execute("select position from store.feed_head")).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+class Watermark(msgspec.Struct, frozen=True):
+    """How far an organization's data has come: its last feed position and when that was committed."""
+
+    position: int
+    as_of: dt.datetime
+
+
+async def watermark(connection: AsyncConn) -> Watermark:
+    """The watermark inside an organization's read transaction; for one that never sent anything, its beginning."""
+    cursor = await connection.execute(
+        "select coalesce(w.position, 0), coalesce(w.committed_at, o.created_at)"
+        " from app.organization_profile o left join app.watermark w on true"
+    )
+    row = await cursor.fetchone()
+    return Watermark(int(row[0]), row[1]) if row is not None else Watermark(0, dt.datetime(1970, 1, 1, tzinfo=dt.UTC))
+
+
+class FeedEvent(msgspec.Struct, frozen=True):
+    """One event in feed order: `position` of its commit and `item`, its place in the batch; `event` is the CloudEvent in JSON."""
+
+    position: int
+    item: int
+    kind: str
+    event: bytes
+
+
+async def oldest(connection: AsyncConn) -> int:
+    """The position from which on the feed is kept; an older cursor cannot be continued."""
+    row = await (await connection.execute("select app.feed_tail()")).fetchone()
+    return int(row[0]) if row is not None else 0
+
+
+async def events_after(connection: AsyncConn, position: int, item: int, *, limit: int) -> list[FeedEvent]:
+    """At least one commit's events behind a cursor, whole commits up to about `limit` events; none where there are none."""
+    cursor = await connection.execute(
+        "select position, kind, batch, events, first_time, last_time from app.feed where position >= %s"
+        " order by position limit 200",
+        (position,),
+    )
+    found: list[FeedEvent] = []
+    for at, kind, batch, _, first, last in await cursor.fetchall():
+        after = item if at == position else -1
+        found += await _batch_events(connection, at, kind, batch, first, last, after)
+        if len(found) >= limit:
+            break
+    return found
+
+
+async def _batch_events(
+    connection: AsyncConn, position: int, kind: str, batch: int, first: dt.datetime, last: dt.datetime, after: int
+) -> list[FeedEvent]:
+    names = [*schema(kind), "item"]
+    listed = SQL(", ").join(
+        SQL("metrics::text as metrics") if name == "metrics" else Identifier(name) for name in names
+    )
+    statement = SQL(
+        "select {} from {} where time >= %s and time <= %s and batch = %s and item > %s order by item"
+    ).format(listed, Identifier("app", f"event_{kind}"))
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement, (first, last, batch, after))
+        return [FeedEvent(position, row["item"], kind, encode(kind, row)) async for row in cursor]
+
+
+def encode(kind: str, row: dict[str, Any]) -> bytes:
+    """The CloudEvent of a raw row, in JSON with exact numbers."""
+    for name, value in row.items():
+        if hasattr(value, "normalize"):
+            row[name] = value.normalize() if value else value.__class__(0)
+    return _JSON.encode(cloud_event(kind, row))

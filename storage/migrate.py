@@ -1,0 +1,69 @@
+"""Brings a database to what this version needs: numbered migrations first, then a table for every declared rollup."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from importlib.resources import files
+
+from psycopg import sql
+
+from aggregators.rollup import Rollup
+from storage import rollup_sql
+from storage.database import Conn, StorageUnavailable, connect, translated
+
+_LOCK = 7_205_759_403_792_791
+
+
+def migrations() -> list[tuple[int, str, str]]:
+    """Number, name and SQL of every migration, in order."""
+    folder = files("storage") / "migrations"
+    found = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [(int(name[:4]), name, (folder / name).read_text("utf-8")) for name in found]
+
+
+def migrate(url: str, rollups: Sequence[Rollup], *, wait_s: float = 60.0) -> list[str]:
+    """Applies what is missing and returns the rollups that must be filled from the raw events. Safe to run from many processes."""
+    with translated(), connect(url, name="migrate") as connection:
+        _lock(connection, wait_s)
+        try:
+            connection.execute("set lock_timeout = '4s'")
+            _apply(connection)
+            for rollup in rollups:
+                rollup_sql.ensure(connection, rollup)
+            return [
+                name for (name,) in connection.execute("select name from store.rollup where not filled order by name")
+            ]
+        finally:
+            connection.execute("select pg_advisory_unlock(%s)", (_LOCK,))
+
+
+def _lock(connection: Conn, wait_s: float) -> None:
+    """Polls for the lock: waiting inside the database would hold a snapshot that index builds wait for in turn."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        row = connection.execute("select pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
+        if row is not None and row[0]:
+            return
+        if time.monotonic() > deadline:
+            raise StorageUnavailable("another process is migrating the database and does not finish")
+        time.sleep(0.2)
+
+
+def _apply(connection: Conn) -> None:
+    connection.execute(
+        "create table if not exists public.streamgauge_migration"
+        " (number integer primary key, name text not null, applied_at timestamptz not null default now())"
+    )
+    done = {number for (number,) in connection.execute("select number from public.streamgauge_migration")}
+    known = migrations()
+    if done - {number for number, _, _ in known}:
+        raise StorageUnavailable("the database was migrated by a newer version of Streamgauge")
+    for number, name, text in known:
+        if number in done:
+            continue
+        with connection.transaction():
+            connection.execute(sql.SQL(text))  # type: ignore[arg-type]
+            connection.execute(
+                "insert into public.streamgauge_migration (number, name) values (%s, %s)", (number, name)
+            )

@@ -1,0 +1,246 @@
+"""Verify and rebuild: every rollup can be recomputed from the raw events, compared and mended."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from psycopg.sql import SQL, Composed, Identifier, Literal
+
+from aggregators.engine import aggregate, columns
+from aggregators.frames import MONEY, TIME, schema
+from aggregators.rollup import Rollup
+from storage import reactions, rollup_sql, sink_sql
+from storage.database import Conn, connect, translated
+
+_PIECE = 50_000
+"""Raw events that are recomputed at once: what bounds the memory."""
+
+DAY = dt.timedelta(days=1)
+FLOAT_TOLERANCE = 1e-9
+"""Sums of floating-point metrics depend on the order of addition in their last digits; all other figures compare exactly."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is recomputed, the days done and the days there are."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row in which a rollup and its recomputation are not equal; None stands for a row that is not there."""
+
+    table: str
+    keys: dict[str, Any]
+    stored: dict[str, Any] | None
+    recomputed: dict[str, Any] | None
+
+
+def whole_days(start: dt.datetime, end: dt.datetime) -> tuple[dt.datetime, dt.datetime]:
+    """The range widened to whole UTC days, which every grain divides."""
+    first = dt.datetime.combine(start.astimezone(dt.UTC).date(), dt.time(), dt.UTC)
+    last = end.astimezone(dt.UTC)
+    final = dt.datetime.combine(last.date(), dt.time(), dt.UTC)
+    return first, final if final == last else final + DAY
+
+
+def covered(connection: Conn, rollups: Sequence[Rollup]) -> tuple[dt.datetime, dt.datetime] | None:
+    """The days of which there are raw events or rollup rows; None where there are none at all."""
+    bounds: list[dt.datetime] = []
+    for rollup in rollups:
+        sources = [(Identifier("store", f"event_{rollup.event}"), "time")]
+        sources += [(rollup_sql.table(rollup, grain), "bucket") for grain in rollup.grains]
+        for name, column in sources:
+            statement = SQL("select min({c}), max({c}) from {t}").format(c=Identifier(column), t=name)
+            row = connection.execute(statement).fetchone()
+            if row is not None and row[0] is not None:
+                bounds += [row[0], row[1] + dt.timedelta(microseconds=1)]
+    return whole_days(min(bounds), max(bounds)) if bounds else None
+
+
+def verify(
+    url: str, rollups: Sequence[Rollup], start: dt.datetime | None, end: dt.datetime | None, progress: Progress
+) -> Iterator[Difference]:
+    """Recomputes a range (all there is by default) in one snapshot and yields every difference. Nothing is changed."""
+    with translated(), connect(url, name="verify") as connection, connection.transaction(force_rollback=True):
+        connection.execute("set transaction isolation level repeatable read")
+        known = covered(connection, rollups)
+        if known is None:
+            return
+        first, last = whole_days(start or known[0], end or known[1])
+        first, last = max(first, known[0]), min(last, known[1])
+        for rollup in rollups:
+            for day in _days(first, last, rollup.name, progress):
+                temporary = _recompute(connection, rollup, day, day + DAY)
+                for grain in rollup.grains:
+                    yield from _compare(connection, rollup, grain, temporary[grain], day, day + DAY)
+                _drop(connection, temporary)
+        yield from _verify_reactions(connection, first, last)
+
+
+def rebuild(
+    url: str, rollups: Sequence[Rollup], start: dt.datetime | None, end: dt.datetime | None, progress: Progress
+) -> int:
+    """Replaces the rows of a range (all there is by default) by their recomputation, a day a transaction; returns the days done.
+
+    Live events keep coming: the sink waits for the day that is being replaced, readers see the old rows until the new ones are
+    committed.
+    """
+    done = 0
+    with translated(), connect(url, name="rebuild") as connection:
+        known = covered(connection, rollups)
+        if known is not None:
+            first, last = whole_days(start or known[0], end or known[1])
+            first, last = max(first, known[0]), min(last, known[1])
+            for rollup in rollups:
+                for day in _days(first, last, rollup.name, progress):
+                    with connection.transaction():
+                        sink_sql.own_rollup(connection, rollup.name)
+                        _replace(connection, rollup, day, day + DAY)
+                        done += 1
+        if start is None and end is None:
+            for rollup in rollups:
+                connection.execute("update store.rollup set filled = true where name = %s", (rollup.name,))
+    return done
+
+
+def _days(first: dt.datetime, last: dt.datetime, name: str, progress: Progress) -> Iterator[dt.datetime]:
+    total = max(0, (last - first) // DAY)
+    for number in range(total):
+        progress(name, number, total)
+        yield first + number * DAY
+    progress(name, total, total)
+
+
+def _replace(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.datetime) -> None:
+    temporary = _recompute(connection, rollup, start, end)
+    for grain in rollup.grains:
+        name = rollup_sql.table(rollup, grain)
+        connection.execute(SQL("delete from {} where bucket >= %s and bucket < %s").format(name), (start, end))
+        listed = SQL(", ").join(Identifier(column) for column in columns(rollup, grain))
+        connection.execute(SQL("insert into {} ({}) select {} from {}").format(name, listed, listed, temporary[grain]))
+    _drop(connection, temporary)
+
+
+def _recompute(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.datetime) -> dict[str, Identifier]:
+    """Fills temporary tables from the raw events by the same aggregation and the same upsert as the sink's."""
+    names = {grain: Identifier("pg_temp", f"again_{grain}") for grain in rollup.grains}
+    for grain, name in names.items():
+        connection.execute(
+            SQL("create temporary table {} (like {} including indexes)").format(
+                Identifier(f"again_{grain}"), rollup_sql.table(rollup, grain)
+            )
+        )
+        _ = name
+    for frame in raw_frames(connection, rollup.event, start, end):
+        for part in aggregate(rollup, frame):
+            for grain, rows in part.items():
+                connection.execute(rollup_sql.upsert(rollup, grain, names[grain]), rollup_sql.array_literals(rows))
+    return names
+
+
+def _drop(connection: Conn, temporary: dict[str, Identifier]) -> None:
+    for name in temporary.values():
+        connection.execute(SQL("drop table {}").format(name))
+
+
+def raw_frames(connection: Conn, kind: str, start: dt.datetime, end: dt.datetime) -> Iterator[pl.DataFrame]:
+    """The raw events of a range as frames of bounded size. Amounts travel as text, so that no digit is lost."""
+    types = schema(kind)
+    listed = SQL(", ").join(
+        SQL("{c}::text").format(c=Identifier(name))
+        if dtype == MONEY or name in ("metrics", "organization")
+        else SQL("(extract(epoch from {c}) * 1000000)::bigint").format(c=Identifier(name))
+        if dtype == TIME
+        else Identifier(name)
+        for name, dtype in types.items()
+    )
+    statement = SQL("select {} from {} where time >= %s and time < %s").format(
+        listed, Identifier("store", f"event_{kind}")
+    )
+    with connection.cursor(name="raw_events") as cursor:
+        cursor.execute(statement, (start, end))
+        while rows := cursor.fetchmany(_PIECE):
+            series = [
+                _column(name, dtype, list(values))
+                for (name, dtype), values in zip(types.items(), zip(*rows, strict=True), strict=True)
+            ]
+            yield pl.DataFrame(series)
+
+
+def _column(name: str, dtype: Any, values: list[Any]) -> pl.Series:
+    if dtype == MONEY:
+        return pl.Series(name, values, dtype=pl.String).cast(MONEY)
+    if dtype == TIME:
+        return pl.Series(name, values, dtype=pl.Int64).cast(TIME)
+    return pl.Series(name, values, dtype=dtype)
+
+
+def _compare(
+    connection: Conn, rollup: Rollup, grain: str, again: Identifier, start: dt.datetime, end: dt.datetime
+) -> Iterator[Difference]:
+    keys = ["organization", "bucket", *rollup.keys]
+    figures = [name for name in columns(rollup, grain) if name not in keys]
+    statement = SQL(
+        "select {keys}, s is null, a is null, {stored}, {again}"
+        " from (select * from {table} where bucket >= %s and bucket < %s) as s full join {temp} as a using ({keys})"
+        " where s is null or a is null or {differ} order by {keys}"
+    ).format(
+        keys=SQL(", ").join(Identifier(key) for key in keys),
+        stored=SQL(", ").join(Identifier("s", name) for name in figures),
+        again=SQL(", ").join(Identifier("a", name) for name in figures),
+        table=rollup_sql.table(rollup, grain),
+        temp=again,
+        differ=SQL(" or ").join(_differs(rollup, name) for name in figures),
+    )
+    for row in connection.execute(statement, (start, end)).fetchall():
+        split = len(keys)
+        no_stored, no_again = row[split], row[split + 1]
+        values = row[split + 2 :]
+        stored = dict(zip(figures, values[: len(figures)], strict=True))
+        recomputed = dict(zip(figures, values[len(figures) :], strict=True))
+        yield Difference(
+            f"{rollup.name} {grain}",
+            dict(zip(keys, row[:split], strict=True)),
+            None if no_stored else {n: v for n, v in stored.items() if no_again or v != recomputed[n]},
+            None if no_again else {n: v for n, v in recomputed.items() if no_stored or v != stored[n]},
+        )
+
+
+def _differs(rollup: Rollup, name: str) -> Composed:
+    """When two values of a column are not equal. A sum of floats may differ by rounding, in proportion to what was added up."""
+    floating = any(m.name == name and m.merge == "add" and m.pg_type == "double precision" for m in rollup.measures)
+    sides = {"s": Identifier("s", name), "a": Identifier("a", name)}
+    if not floating:
+        return SQL("{s} is distinct from {a}").format(**sides)
+    stored = {m.name for m in rollup.measures}
+    sizes = [SQL("abs({s})").format(**sides), SQL("abs({a})").format(**sides)]
+    if {"count", "min", "max"} <= stored:
+        sizes += [SQL("abs(s.min) * s.count"), SQL("abs(s.max) * s.count")]
+    return SQL("(({s} is null) <> ({a} is null) or abs({s} - {a}) > {tolerance} * greatest({sizes}))").format(
+        **sides, tolerance=Literal(FLOAT_TOLERANCE), sizes=SQL(", ").join(sizes)
+    )
+
+
+def _verify_reactions(connection: Conn, start: dt.datetime, end: dt.datetime) -> Iterator[Difference]:
+    """The state table must hold, for everyone who reacted in the range, that reaction or a later one."""
+    connection.execute("create temporary table reactions_again (like store.video_reaction including indexes)")
+    for frame in raw_frames(connection, "view", start, end):
+        reactions.current_reactions(connection, frame, Identifier("pg_temp", "reactions_again"))
+    found = connection.execute(
+        "select a.organization, a.video_id, a.viewer, s.reaction, s.time, s.id, a.reaction, a.time, a.id"
+        " from reactions_again a left join store.video_reaction s using (organization, video_id, viewer)"
+        " where s.time is null or (s.time, s.id) < (a.time, a.id)"
+        " or ((s.time, s.id) = (a.time, a.id) and s.reaction is distinct from a.reaction)"
+        " order by 1, 2, 3"
+    ).fetchall()
+    connection.execute("drop table reactions_again")
+    for organization, video, viewer, *values in found:
+        names = ("reaction", "time", "id")
+        yield Difference(
+            "video_reaction",
+            {"organization": organization, "video_id": video, "viewer": viewer},
+            dict(zip(names, values[:3], strict=True)) if values[1] is not None else None,
+            dict(zip(names, values[3:], strict=True)),
+        )

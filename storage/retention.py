@@ -1,0 +1,27 @@
+"""What is kept no longer than it is of use: old feed positions, sources that fell silent."""
+
+from __future__ import annotations
+
+from storage.database import Database
+
+
+async def prune_feed(database: Database, *, hours: int = 48) -> int:
+    """Deletes feed positions older than `hours`; a cursor before them is told `reset`. Returns how many."""
+    async with database.owner() as connection:
+        cursor = await connection.execute(
+            "delete from store.feed where committed_at < now() - make_interval(hours => %s)"
+            " and position < (select position from store.feed_head)",
+            (hours,),
+        )
+        return cursor.rowcount
+
+
+async def prune_sources(database: Database, *, days: int = 30) -> int:
+    """Forgets sources that numbered their events and were not heard for `days`; an import's never. Returns how many."""
+    async with database.owner() as connection:
+        cursor = await connection.execute(
+            "delete from store.source_sequence where heard_at < now() - make_interval(days => %s)"
+            " and source not like 'import/%%'",
+            (days,),
+        )
+        return cursor.rowcount

@@ -1,0 +1,242 @@
+"""Reading a rollup: one question, composed from its declaration, answered from the coarsest grains that fit."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
+
+from aggregators import calendar
+from aggregators.rollup import Derived, Measure, Rollup, Sketched
+from aggregators.sketches import distinct, quantile
+from storage.database import AsyncConn
+from storage.rollup_sql import table
+
+
+UTC = calendar.zone("UTC")
+
+
+class BadQuery(ValueError):
+    """A question that cannot be answered; `parameter` names what is wrong with it."""
+
+    def __init__(self, parameter: str, detail: str) -> None:
+        super().__init__(f"{parameter}: {detail}")
+        self.parameter = parameter
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to read. `start` and `end` are bucket starts of the rollup's finest grain; `filters` hold per key the values allowed.
+
+    `after` continues behind the row with these values of time (where a grain is asked for) and keys. `limit` rows at most.
+    """
+
+    rollup: Rollup
+    measures: tuple[str, ...]
+    start: dt.datetime
+    end: dt.datetime
+    grain: str | None = None
+    tz: ZoneInfo = UTC
+    group_by: tuple[str, ...] = ()
+    filters: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    limit: int = 10_000
+    after: tuple[Any, ...] | None = None
+
+
+@dataclass
+class Rows:
+    """Columns and rows of an answer, ordered by time, then keys; `more` tells that the limit cut it."""
+
+    columns: list[str]
+    rows: list[list[Any]]
+    more: bool
+
+
+def _figures(question: Question) -> tuple[list[Measure], dict[str, Measure | Derived | Sketched]]:
+    """The stored measures that are needed, and what each asked name is."""
+    rollup = question.rollup
+    known: dict[str, Measure | Derived | Sketched] = {m.name: m for m in rollup.measures if m.public}
+    known |= {d.name: d for d in rollup.derived} | {s.name: s for s in rollup.sketched}
+    needed: dict[str, Measure] = {}
+    for name in question.measures:
+        if name not in known:
+            raise BadQuery(
+                "measures", f"{name[:64]!r} is none of {rollup.name}; known are {', '.join(rollup.public_names())}"
+            )
+        figure = known[name]
+        names = (
+            [figure.name]
+            if isinstance(figure, Measure)
+            else (list(figure.needs) if isinstance(figure, Derived) else [figure.measure])
+        )
+        needed |= {n: rollup.measure(n) for n in names}
+    return list(needed.values()), {name: known[name] for name in question.measures}
+
+
+def usable_grains(question: Question, needed: Sequence[Measure]) -> list[str]:
+    """The stored grains that hold every needed measure and never straddle an asked bucket, finest first."""
+    grains = [
+        grain
+        for grain in question.rollup.grains
+        if all(m.grains is None or grain in m.grains for m in needed)
+        and calendar.serves(grain, question.grain, question.start, question.end, question.tz)
+    ]
+    if not grains:
+        kept = next((m.grains[0] for m in needed if m.grains), question.rollup.grains[0])
+        raise BadQuery("grain", f"these measures are kept from {kept} upward")
+    return grains
+
+
+def align(question: Question, grains: Sequence[str]) -> tuple[dt.datetime, dt.datetime]:
+    """The range widened to whole buckets of the finest usable grain."""
+    return calendar.floor(question.start, grains[0], UTC), calendar.ceil(question.end, grains[0], UTC)
+
+
+def compose(question: Question) -> tuple[Composed, list[Any]]:
+    """The SQL of a question and its parameters. Rows come as time, keys, then what `_finish` turns into the figures."""
+    needed, _ = _figures(question)
+    for key in (*question.group_by, *question.filters):
+        if key not in question.rollup.keys:
+            where = "group_by" if key in question.group_by else "filter"
+            raise BadQuery(
+                where,
+                f"{key[:64]!r} is no key of {question.rollup.name}; its keys are {', '.join(question.rollup.keys)}",
+            )
+    grains = usable_grains(question, needed)
+    start, end = align(question, grains)
+    parameters: list[Any] = []
+    place = needed and any(m.merge == "last" for m in needed)
+    carried = [Identifier(m.name) for m in needed]
+    if place:
+        carried += [Identifier(c) for c in ("last_time", "last_source", "last_id")]
+    parts = []
+    for grain, low, high in calendar.segments(start, end, grains) or [(grains[0], start, start)]:
+        conditions = [SQL("bucket >= %s"), SQL("bucket < %s")]
+        parameters += [low, high]
+        for key, values in question.filters.items():
+            conditions.append(SQL("{} = any(%s)").format(Identifier(key)))
+            parameters.append(list(values))
+        parts.append(
+            SQL("select {} from {} where {}").format(
+                SQL(", ").join([Identifier("bucket"), *(Identifier(k) for k in question.group_by), *carried]),
+                table(question.rollup, grain, "app"),
+                SQL(" and ").join(conditions),
+            )
+        )
+    groups = ([Identifier("time")] if question.grain else []) + [Identifier(k) for k in question.group_by]
+    time = [SQL("{} as time").format(_bucket(question))] if question.grain else []
+    base = SQL("base as (select {} from ({}) as part)").format(
+        SQL(", ").join([*time, *(Identifier(k) for k in question.group_by), *carried]), SQL(" union all ").join(parts)
+    )
+    statement = _grouped(question, needed, base, groups)
+    order = SQL(" order by {}").format(SQL(", ").join(groups)) if groups else SQL("")
+    if question.after is not None and groups:
+        statement += SQL(" where ({}) > ({})").format(SQL(", ").join(groups), SQL(", ").join([SQL("%s")] * len(groups)))
+        parameters += list(question.after)
+    statement += order + SQL(" limit %s")
+    parameters.append(question.limit + 1)
+    return statement, parameters
+
+
+def _bucket(question: Question) -> Composable:
+    """The asked bucket of a stored one."""
+    if question.grain in ("1m", "5m", "15m"):
+        width = {"1m": "1 minute", "5m": "5 minutes", "15m": "15 minutes"}[question.grain]
+        return SQL("date_bin({}, bucket, 'epoch')").format(SQL("interval {}").format(Literal(width)))
+    unit = {"1h": "hour", "1d": "day", "1w": "week", "1mo": "month"}[question.grain or ""]
+    return SQL("date_trunc({}, bucket, {})").format(Literal(unit), Literal(question.tz.key))
+
+
+_LATEST = SQL("(array_agg({c} order by last_time desc, last_source desc, last_id desc))[1]")
+
+
+def _grouped(question: Question, needed: Sequence[Measure], base: Composed, groups: list[Identifier]) -> Composed:
+    """Merges the parts by group. A sketch is merged in a side query of its own, where it is unnested."""
+    forms = {"add": SQL("sum({c})"), "min": SQL("min({c})"), "max": SQL("max({c})"), "last": _LATEST}
+    plain = [m for m in needed if m.merge in forms]
+    sketches = [m for m in needed if m.merge not in forms]
+    totals = [SQL("{} as {}").format(forms[m.merge].format(c=Identifier(m.name)), Identifier(m.name)) for m in plain]
+    ctes = [base]
+    ctes.append(
+        SQL("totals as (select {} from base {})").format(
+            SQL(", ").join([*groups, *totals, SQL("count(*) as stored_rows")]), _group_by(groups)
+        )
+    )
+    joins = SQL("")
+    for number, measure in enumerate(sketches):
+        alias = Identifier(f"sketch_{number}")
+        merged = (
+            SQL("sum(pair & 1099511627775)::bigint") if measure.merge == "bins" else SQL("max(pair & 1099511627775)")
+        )
+        ctes.append(
+            SQL(
+                "{alias} as (select {outer} array_agg((i << 40) + n order by i) as {name} from"
+                " (select {outer} pair >> 40 as i, {merged} as n from base, unnest({name}) as pair group by {outer} i) as cell"
+                " {groups})"
+            ).format(
+                alias=alias,
+                outer=SQL("").join(SQL("{}, ").format(g) for g in groups),
+                name=Identifier(measure.name),
+                merged=merged,
+                groups=_group_by(groups),
+            )
+        )
+        on = SQL(" using ({})").format(SQL(", ").join(groups)) if groups else SQL(" on true")
+        joins += SQL(" left join {}").format(alias) + on
+    _, asked = _figures(question)
+    outputs: list[Composable] = list(groups)
+    for name, figure in asked.items():
+        outputs.append(SQL("{} as {}").format(_output(figure), Identifier(f"figure {name}")))
+    return SQL("with {} select {} from totals{}").format(SQL(", ").join(ctes), SQL(", ").join(outputs), joins) + (
+        SQL("") if groups else SQL(" where stored_rows > 0")
+    )
+
+
+def _group_by(groups: list[Identifier]) -> Composable:
+    return SQL("group by {}").format(SQL(", ").join(groups)) if groups else SQL("")
+
+
+def _output(figure: Measure | Derived | Sketched) -> Composable:
+    if isinstance(figure, Derived):
+        return SQL(figure.sql)  # type: ignore[arg-type]
+    if isinstance(figure, Sketched):
+        return Identifier(figure.measure)
+    return Identifier(figure.name)
+
+
+async def ask(connection: AsyncConn, question: Question) -> Rows:
+    """Answers a question inside an organization's read transaction. Raises BadQuery."""
+    statement, parameters = compose(question)
+    _, asked = _figures(question)
+    cursor = await connection.execute(statement, parameters)
+    found = await cursor.fetchall()
+    more = len(found) > question.limit
+    leading = (1 if question.grain else 0) + len(question.group_by)
+    finish = [_finisher(figure) for figure in asked.values()]
+    rows = [
+        [*row[:leading], *(convert(value) for convert, value in zip(finish, row[leading:], strict=True))]
+        for row in found[: question.limit]
+    ]
+    columns = [*(["time"] if question.grain else []), *question.group_by, *question.measures]
+    return Rows(columns, rows, more)
+
+
+def _finisher(figure: Measure | Derived | Sketched) -> Any:
+    if isinstance(figure, Sketched):
+        if figure.q is None:
+            return distinct
+        q = figure.q
+        return lambda bins: quantile(bins, q)
+    return plain_number
+
+
+def plain_number(value: Any) -> Any:
+    """A decimal without the zeros at its end that say nothing; whole sums as integers."""
+    if hasattr(value, "normalize"):
+        digits = value.normalize()
+        return int(digits) if digits == digits.to_integral_value() and abs(digits) < 2**53 else digits
+    return value

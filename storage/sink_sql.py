@@ -1,0 +1,144 @@
+"""The statements of the sink's transaction, one function a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+import polars as pl
+from psycopg.sql import SQL, Identifier
+
+from ingest.events import Event
+from storage.database import Conn
+
+CHANNEL = "streamgauge_commit"
+"""Where a commit is announced; the payload is the feed's new position. A hint: truth is read from the feed."""
+
+LOCKS = {"kind": 731_001, "rollup": 731_002, "feed": 731_003}
+"""First keys of the advisory locks; the second key is the hash of a kind's or rollup's name."""
+
+
+def lock_kind(connection: Conn, kind: str) -> None:
+    """Until the transaction ends, this is the only writer of the kind."""
+    connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (LOCKS["kind"], kind))
+
+
+def share_rollup(connection: Conn, name: str) -> None:
+    """Until the transaction ends, no rebuild replaces rows of the rollup."""
+    connection.execute("select pg_advisory_xact_lock_shared(%s, hashtext(%s))", (LOCKS["rollup"], name))
+
+
+def own_rollup(connection: Conn, name: str) -> None:
+    """Until the transaction ends, no sink adds to the rollup."""
+    connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (LOCKS["rollup"], name))
+
+
+def next_batch(connection: Conn) -> int:
+    """The number of a new batch."""
+    row = connection.execute("select nextval('store.batch_number')").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def above_known(
+    connection: Conn, kind: str, organizations: Sequence[UUID], events: Sequence[Event], positions: Sequence[int]
+) -> Iterator[int]:
+    """Yields the positions of the numbered events that are above what their source was known by, and raises that mark.
+
+    Within one call a source's numbers may come in any order; each counts once.
+    """
+    if not positions:
+        return
+    wanted = sorted({(organizations[p], events[p].source) for p in positions}, key=lambda pair: (pair[0].int, pair[1]))
+    sources = ([str(organization) for organization, _ in wanted], [source for _, source in wanted])
+    rows = connection.execute(
+        "select s.organization, s.source, s.sequence from store.source_sequence s"
+        " join unnest(%s::uuid[], %s::text[]) as w (organization, source) using (organization, source) where s.kind = %s",
+        (*sources, kind),
+    ).fetchall()
+    known = {(organization, source): int(sequence) for organization, source, sequence in rows}
+    marks = dict(known)
+    here: set[tuple[UUID, str, int]] = set()
+    for position in positions:
+        source = (organizations[position], events[position].source)
+        sequence = events[position].sequence
+        assert isinstance(sequence, int)
+        if sequence > known.get(source, -1) and (*source, sequence) not in here:
+            here.add((*source, sequence))
+            marks[source] = max(marks.get(source, -1), sequence)
+            yield position
+    raised = sorted(
+        ((o, s, n) for (o, s), n in marks.items() if n != known.get((o, s))), key=lambda row: (row[0].int, row[1])
+    )
+    if raised:
+        connection.execute(
+            "insert into store.source_sequence as t (organization, kind, source, sequence)"
+            " select organization, %s, source, sequence from unnest(%s::uuid[], %s::text[], %s::bigint[])"
+            " as s (organization, source, sequence)"
+            " on conflict (organization, kind, source) do update set sequence = excluded.sequence, heard_at = now()",
+            (kind, [str(o) for o, _, _ in raised], [s for _, s, _ in raised], [n for _, _, n in raised]),
+        )
+
+
+def copy_raw(connection: Conn, kind: str, frame: pl.DataFrame, batch: int) -> None:
+    """Writes the raw rows by COPY."""
+    names = [*frame.columns, "batch", "item"]
+    rows = frame.with_columns(pl.lit(batch).alias("batch"), pl.int_range(frame.height).alias("item"))
+    statement = SQL("copy {} ({}) from stdin (format csv, null '\\N')").format(
+        Identifier("store", f"event_{kind}"), SQL(", ").join(Identifier(name) for name in names)
+    )
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(rows.write_csv(include_header=False, null_value="\\N", quote_style="non_numeric"))
+
+
+def metric_names(connection: Conn, kind: str, organizations: Sequence[UUID], events: Sequence[Event]) -> None:
+    """Remembers the metric names that an organization uses, which are bounded in number."""
+    if kind not in ("system", "enterprise"):
+        return
+    by_organization: dict[UUID, set[str]] = {}
+    for organization, event in zip(organizations, events, strict=True):
+        by_organization.setdefault(organization, set()).update(event.data.metrics)
+    pairs = sorted((str(organization), name) for organization, names in by_organization.items() for name in names)
+    connection.execute(
+        "insert into store.metric_name (organization, kind, name) select organization, %s, name"
+        " from unnest(%s::uuid[], %s::text[]) as s (organization, name) on conflict do nothing",
+        (kind, [organization for organization, _ in pairs], [name for _, name in pairs]),
+    )
+
+
+def feed(connection: Conn, batch: int, written: Sequence[tuple[str, pl.DataFrame]]) -> None:
+    """Gives the batch its place in the feed: the last statements before the commit, under a lock held no longer than that.
+
+    Positions are handed out in the order of the commits, so a reader that has seen one has seen all before it.
+    """
+    lines = [
+        (organization, kind, count, first, last)
+        for kind, frame in written
+        for organization, count, first, last in frame.group_by("organization")
+        .agg(pl.len(), pl.col("time").min().alias("first"), pl.col("time").max().alias("last"))
+        .sort("organization")
+        .iter_rows()
+    ]
+    connection.execute("select pg_advisory_xact_lock(%s)", (LOCKS["feed"],))
+    connection.execute(
+        "with head as (update store.feed_head set position = position + %(lines)s returning position - %(lines)s as before),"
+        " written as (insert into store.feed"
+        " (position, organization, kind, batch, events, first_time, last_time, committed_at)"
+        " select before + n, organization, kind, %(batch)s, events, first_time, last_time, clock_timestamp()"
+        " from head, unnest(%(o)s::uuid[], %(k)s::text[], %(c)s::integer[], %(f)s::timestamptz[], %(l)s::timestamptz[])"
+        " with ordinality as s (organization, kind, events, first_time, last_time, n)"
+        " returning position, organization, committed_at)"
+        " insert into store.watermark (organization, position, committed_at)"
+        " select organization, max(position), max(committed_at) from written group by organization order by organization"
+        " on conflict (organization) do update set position = excluded.position, committed_at = excluded.committed_at",
+        {
+            "lines": len(lines),
+            "batch": batch,
+            "o": [line[0] for line in lines],
+            "k": [line[1] for line in lines],
+            "c": [line[2] for line in lines],
+            "f": [line[3] for line in lines],
+            "l": [line[4] for line in lines],
+        },
+    )
+    connection.execute("select pg_notify(%s, (select position::text from store.feed_head))", (CHANNEL,))

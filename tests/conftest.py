@@ -1,0 +1,59 @@
+"""A real PostgreSQL for the tests that need one: a server for the whole run, and a fresh, migrated database for each test."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from aggregators.definitions import ROLLUPS
+from storage.embedded import EmbeddedPostgres
+from storage.migrate import migrate
+
+TEMPLATE = "template_streamgauge"
+_numbers = itertools.count(1)
+
+
+def database_of(server: str, name: str) -> str:
+    """The server's URL with another database's name."""
+    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a server that lives as long as the run; its folder is one that PostgreSQL's own user can enter, too."""
+    base = Path(tempfile.mkdtemp(prefix="sg-tests-", dir="/tmp"))
+    base.chmod(0o755)
+    try:
+        with EmbeddedPostgres(base / "data", settings={"fsync": "off", "full_page_writes": "off"}) as server:
+            yield server.start()
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template(postgres: str) -> str:
+    """The name of a migrated, empty database that is only ever copied."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
+    migrate(database_of(postgres, TEMPLATE), ROLLUPS)
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgres: str, template: str) -> Iterator[str]:
+    """The URL of a migrated, empty database of this test's own."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+        yield database_of(postgres, name)
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
