@@ -34,7 +34,7 @@ check: $(VENV)/.dev ## Lint, types, layers, names.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m tests.names
+	$(BIN)/python .ci/names.py
 
 bench: $(VENV)/.dev ## Measure throughput and latency; prints ratios.
 	$(BIN)/python -m bench

@@ -16,8 +16,8 @@ import structlog
 import typer
 from rich.console import Console
 
-import settings as configuration
-from settings import InvalidSetting, Settings
+from front import settings as configuration
+from front.settings import InvalidSetting, Settings
 
 app = typer.Typer(
     name="streamgauge",
@@ -97,7 +97,7 @@ def _runner() -> Any:
 
 
 async def _serve(found: Settings, demo: bool) -> None:
-    from parts import service
+    from front.parts import service
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -124,7 +124,7 @@ def verify(
     rollup: Annotated[list[str] | None, typer.Option("--rollup", help="Only this rollup; may be repeated.")] = None,
 ) -> None:
     """Recompute rollups from the raw events and print every difference. Exit code 1 where there is one."""
-    from commands.maintenance import verify_command
+    from front.maintenance import verify_command
 
     sys.exit(verify_command(_settings(), _moment(from_, "--from"), _moment(to, "--to"), rollup or [], console))
 
@@ -138,7 +138,7 @@ def rebuild(
     rollup: Annotated[list[str] | None, typer.Option("--rollup", help="Only this rollup; may be repeated.")] = None,
 ) -> None:
     """Replace rollups by their recomputation from the raw events, while live events keep coming."""
-    from commands.maintenance import rebuild_command
+    from front.maintenance import rebuild_command
 
     sys.exit(rebuild_command(_settings(), _moment(from_, "--from"), _moment(to, "--to"), rollup or [], console))
 
@@ -167,7 +167,7 @@ def import_(
     ] = None,
 ) -> None:
     """Import a file. Started again, it goes on where it was; no row counts twice."""
-    from commands.importing import import_command
+    from front.importing import import_command
 
     sys.exit(import_command(_settings(), file, as_, map_ or [], kind, url, api_key, rejected, console))
 

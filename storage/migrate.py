@@ -63,7 +63,7 @@ def _apply(connection: Conn) -> None:
         if number in done:
             continue
         with connection.transaction():
-            connection.execute(sql.SQL(text))  # type: ignore[arg-type]
+            connection.execute(sql.SQL(text))
             connection.execute(
                 "insert into public.streamgauge_migration (number, name) values (%s, %s)", (number, name)
             )

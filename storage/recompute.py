@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from psycopg.sql import SQL, Composed, Identifier, Literal
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from aggregators.engine import aggregate, columns
 from aggregators.frames import MONEY, TIME, schema
@@ -65,11 +65,10 @@ def verify(
     """Recomputes a range (all there is by default) in one snapshot and yields every difference. Nothing is changed."""
     with translated(), connect(url, name="verify") as connection, connection.transaction(force_rollback=True):
         connection.execute("set transaction isolation level repeatable read")
-        known = covered(connection, rollups)
-        if known is None:
+        bounds = _range(connection, rollups, start, end)
+        if bounds is None:
             return
-        first, last = whole_days(start or known[0], end or known[1])
-        first, last = max(first, known[0]), min(last, known[1])
+        first, last = bounds
         for rollup in rollups:
             for day in _days(first, last, rollup.name, progress):
                 temporary = _recompute(connection, rollup, day, day + DAY)
@@ -89,12 +88,10 @@ def rebuild(
     """
     done = 0
     with translated(), connect(url, name="rebuild") as connection:
-        known = covered(connection, rollups)
-        if known is not None:
-            first, last = whole_days(start or known[0], end or known[1])
-            first, last = max(first, known[0]), min(last, known[1])
+        bounds = _range(connection, rollups, start, end)
+        if bounds is not None:
             for rollup in rollups:
-                for day in _days(first, last, rollup.name, progress):
+                for day in _days(*bounds, rollup.name, progress):
                     with connection.transaction():
                         sink_sql.own_rollup(connection, rollup.name)
                         _replace(connection, rollup, day, day + DAY)
@@ -103,6 +100,16 @@ def rebuild(
             for rollup in rollups:
                 connection.execute("update store.rollup set filled = true where name = %s", (rollup.name,))
     return done
+
+
+def _range(
+    connection: Conn, rollups: Sequence[Rollup], start: dt.datetime | None, end: dt.datetime | None
+) -> tuple[dt.datetime, dt.datetime] | None:
+    """The whole days that are asked for; what is left open reaches as far as there is anything."""
+    if start is not None and end is not None:
+        return whole_days(start, end)
+    known = covered(connection, rollups)
+    return None if known is None else whole_days(start or known[0], end or known[1])
 
 
 def _days(first: dt.datetime, last: dt.datetime, name: str, progress: Progress) -> Iterator[dt.datetime]:
@@ -125,14 +132,10 @@ def _replace(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.datet
 
 def _recompute(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.datetime) -> dict[str, Identifier]:
     """Fills temporary tables from the raw events by the same aggregation and the same upsert as the sink's."""
-    names = {grain: Identifier("pg_temp", f"again_{grain}") for grain in rollup.grains}
+    names: dict[str, Identifier] = {grain: Identifier("pg_temp", f"again_{grain}") for grain in rollup.grains}
     for grain, name in names.items():
-        connection.execute(
-            SQL("create temporary table {} (like {} including indexes)").format(
-                Identifier(f"again_{grain}"), rollup_sql.table(rollup, grain)
-            )
-        )
-        _ = name
+        shape = rollup_sql.table(rollup, grain)
+        connection.execute(SQL("create temporary table {} (like {} including indexes)").format(name, shape))
     for frame in raw_frames(connection, rollup.event, start, end):
         for part in aggregate(rollup, frame):
             for grain, rows in part.items():
@@ -215,7 +218,7 @@ def _differs(rollup: Rollup, name: str) -> Composed:
     if not floating:
         return SQL("{s} is distinct from {a}").format(**sides)
     stored = {m.name for m in rollup.measures}
-    sizes = [SQL("abs({s})").format(**sides), SQL("abs({a})").format(**sides)]
+    sizes: list[Composable] = [SQL("abs({s})").format(**sides), SQL("abs({a})").format(**sides)]
     if {"count", "min", "max"} <= stored:
         sizes += [SQL("abs(s.min) * s.count"), SQL("abs(s.max) * s.count")]
     return SQL("(({s} is null) <> ({a} is null) or abs({s} - {a}) > {tolerance} * greatest({sizes}))").format(

@@ -59,8 +59,8 @@ class OwnTokens:
     audience = "streamgauge"
     _algorithm = "HS256"
     _header = {"alg": _algorithm, "typ": "JWT"}  # noqa: RUF012  (never changed)
-    # The last character of 32 bytes carries four bits: of those that decode to the same bytes, only one is right.
-    _shape = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+    # PyJWT lets padding pass, which nobody signed: one token has one text.
+    _shape = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
     def __init__(self, secret: bytes) -> None:
         """Raises ValueError for a secret of less than 32 bytes."""

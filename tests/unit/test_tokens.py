@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import string
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -115,6 +116,13 @@ async def test_every_changed_bit_of_a_token_is_noticed() -> None:
         for bit in range(8):
             changed = token[:place] + bytes([token[place] ^ 1 << bit]) + token[place + 1 :]
             await refused(changed.decode("latin-1"))
+
+
+async def test_characters_that_decode_to_the_same_signature_are_not_the_same_token() -> None:
+    token = OwnTokens(SECRET).issue(ACCOUNT, now=datetime.now(UTC))
+    for last in set(string.ascii_letters + string.digits + "-_=!\n") - {token[-1]}:
+        await refused(token[:-1] + last)
+        await refused(token + last)
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "a.b.c", "é.é.é", "\udcff", "[" * 5000, "a" * 1_000_000])

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from aggregators.definitions import BY_NAME, ROLLUPS
 from aggregators.rollup import Rollup
-from parts import database_url
-from settings import InvalidSetting, Settings
+from front.parts import database_url
+from front.settings import InvalidSetting, Settings
 from storage.recompute import Difference, rebuild, verify
 from storage.recompute import Progress as Report
 

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ from ingest.log import Batch, Log
 from ingest.names import MetricNames
 from jobs.demo import run_demo
 from jobs.scheduler import housekeeping
-from settings import InvalidSetting, Settings
-from storage.bootstrap import Bootstrap, bootstrap, ensure_demo_organization
+from front.settings import InvalidSetting, Settings
+from storage.bootstrap import ADMIN_EMAIL, Bootstrap, bootstrap, ensure_demo_organization
 from storage.database import Database
 from storage.embedded import EmbeddedPostgres
 from storage.ledger import LedgerLimits
@@ -155,16 +156,15 @@ async def service(settings: Settings, *, demo: bool) -> AsyncIterator[Running]:
         port = await stack.enter_async_context(serving(application(services), settings.host, settings.port))
         await stack.enter_async_context(housekeeping(database))
         if unfilled:
-            tasks(
-                lambda: asyncio.to_thread(
-                    rebuild, url, [BY_NAME[n] for n in unfilled if n in BY_NAME], None, None, _quiet
-                )
-            )
+            stopping = threading.Event()
+            stack.callback(stopping.set)
+            tasks(lambda: asyncio.to_thread(_fill, url, unfilled, stopping))
         if settings.collect_host:
             tasks(_host_collector(direct, first.organization).run)
         if demo_organization is not None:
             tasks(lambda: run_demo(_publisher(direct, demo_organization), utc_now))
         base = settings.public_url or f"http://127.0.0.1:{port}"
+        _refresh_url(settings.data / CREDENTIALS, base)
         yield Running(
             url=base,
             sign_in=await _sign_in(database, first, demo_organization, base),
@@ -174,9 +174,23 @@ async def service(settings: Settings, *, demo: bool) -> AsyncIterator[Running]:
         )
 
 
-def _quiet(name: str, done: int, total: int) -> None:
-    if done == total:
-        log.info("rollup_filled", rollup=name, days=total)
+class _StoppedError(Exception):
+    """The service stops; the next start goes on with what is not filled yet."""
+
+
+def _fill(url: str, names: list[str], stopping: threading.Event) -> None:
+    """Fills newly declared rollups from the raw events, day by day, while everything else goes on."""
+
+    def report(name: str, done: int, total: int) -> None:
+        if stopping.is_set():
+            raise _StoppedError
+        if done == total:
+            log.info("rollup_filled", rollup=name, days=total)
+
+    try:
+        rebuild(url, [BY_NAME[name] for name in names if name in BY_NAME], None, None, report)
+    except _StoppedError:
+        log.info("rollup_filling_stopped", rollups=names)
 
 
 async def _entered(stack: contextlib.AsyncExitStack, manager: contextlib.AbstractContextManager[str]) -> str:
@@ -234,11 +248,20 @@ def _keep(settings: Settings, made: Bootstrap) -> None:
     values = {
         "url": settings.public_url or f"http://127.0.0.1:{settings.port}",
         "organization_id": str(made.organization),
-        "admin_email": "admin@streamgauge.local",
+        "admin_email": ADMIN_EMAIL,
         "admin_password": made.secrets.password,
         "api_key": made.secrets.api_key,
     }
     _write_private(settings.data / CREDENTIALS, json.dumps(values, indent=2) + "\n")
+
+
+def _refresh_url(path: Path, url: str) -> None:
+    """Keeps the address in credentials.json that of this start; whoever reads it finds the service."""
+    if not path.exists():
+        return
+    values = json.loads(path.read_text("utf-8"))
+    if values.get("url") != url:
+        _write_private(path, json.dumps({**values, "url": url}, indent=2) + "\n")
 
 
 async def _sign_in(database: Database, first: Bootstrap, demo: UUID | None, base: str) -> str | None:

@@ -1,1 +1,0 @@
-"""The commands of the front door that need more than a line."""
