@@ -156,20 +156,18 @@ def _moment(text: str | None, option: str) -> dt.datetime | None:
 def import_(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The file; .gz is read as it is.")],
     as_: Annotated[str, typer.Option("--as", help="nab, access-log, freqtrade, ndjson or csv.")],
-    map_: Annotated[
-        list[str] | None, typer.Option("--map", help="field=column or field=constant; may be repeated.")
-    ] = None,
+    map_: Annotated[list[str] | None, typer.Option("--map", help="field=column or field=constant; repeatable.")] = None,
     kind: Annotated[str | None, typer.Option("--type", help="Event type, for csv and plain ndjson.")] = None,
     url: Annotated[str | None, typer.Option(help="The service; by default that of credentials.json.")] = None,
     api_key: Annotated[str | None, typer.Option(help="By default that of credentials.json.")] = None,
-    rejected: Annotated[
-        Path | None, typer.Option(help="Write the rejected rows and their reasons here, as NDJSON.")
-    ] = None,
+    write_rejected: Annotated[
+        bool, typer.Option("--write-rejected", help="Write every rejected row to FILE.rejected.ndjson.")
+    ] = False,
 ) -> None:
     """Import a file. Started again, it goes on where it was; no row counts twice."""
     from front.importing import import_command
 
-    sys.exit(import_command(_settings(), file, as_, map_ or [], kind, url, api_key, rejected, console))
+    sys.exit(import_command(_settings(), file, as_, map_ or [], kind, url, api_key, write_rejected, console))
 
 
 @app.command()

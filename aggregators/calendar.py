@@ -12,6 +12,9 @@ from aggregators.rollup import GRAINS
 ASKED_GRAINS = ("1m", "5m", "15m", "1h", "1d", "1w", "1mo")
 """The buckets a query may ask for. A day, a week (from Monday) or a month is one of the asked zone."""
 
+LOCAL_DAYS = ("1d", "1w", "1mo")
+"""Those that begin with a day of the zone."""
+
 _FIXED = {
     "1m": dt.timedelta(minutes=1),
     "5m": dt.timedelta(minutes=5),
@@ -55,14 +58,19 @@ def floor(time: dt.datetime, grain: str, tz: ZoneInfo) -> dt.datetime:
 
 def following(start: dt.datetime, grain: str, tz: ZoneInfo) -> dt.datetime:
     """The start of the next bucket after the one that starts at `start`."""
+    if grain == "1h":
+        # Where clocks move by half an hour the next local hour does not begin an hour later.
+        return floor(start + _FIXED["1h"], grain, tz)
     if grain in _FIXED:
         return start + _FIXED[grain]
-    day = start.astimezone(tz).date()
-    if grain == "1d":
-        return midnight(day + dt.timedelta(days=1), tz)
-    if grain == "1w":
-        return midnight(day + dt.timedelta(days=7), tz)
-    return midnight((day.replace(day=1) + dt.timedelta(days=32)).replace(day=1), tz)
+    return midnight(_following_day(start.astimezone(tz).date(), grain), tz)
+
+
+def _following_day(day: dt.date, grain: str) -> dt.date:
+    """The first day of the next day, week or month."""
+    if grain == "1mo":
+        return (day.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+    return day + dt.timedelta(days=1 if grain == "1d" else 7)
 
 
 def ceil(time: dt.datetime, grain: str, tz: ZoneInfo) -> dt.datetime:
@@ -71,9 +79,16 @@ def ceil(time: dt.datetime, grain: str, tz: ZoneInfo) -> dt.datetime:
     return start if start == time else following(start, grain, tz)
 
 
+@lru_cache(maxsize=65_536)
 def midnight(day: dt.date, tz: ZoneInfo) -> dt.datetime:
-    """When a local day begins, in UTC; where clocks jump over midnight, the first moment of the day."""
-    start = dt.datetime.combine(day, dt.time(), tz).astimezone(dt.UTC)
+    """When a local day begins, in UTC; where clocks jump over midnight, the first moment of the day.
+
+    Where they are set back over midnight, it is the moment from which on the day before does not come back: days have no holes.
+    """
+    local = dt.datetime.combine(day, dt.time(), tz)
+    start, again = local.astimezone(dt.UTC), local.replace(fold=1).astimezone(dt.UTC)
+    if again > start and (again - dt.timedelta(microseconds=1)).astimezone(tz).date() < day:
+        start = again
     while start.astimezone(tz).date() < day:
         start += dt.timedelta(minutes=15)
     return start
@@ -82,6 +97,13 @@ def midnight(day: dt.date, tz: ZoneInfo) -> dt.datetime:
 def buckets(start: dt.datetime, end: dt.datetime, grain: str, tz: ZoneInfo) -> Iterator[dt.datetime]:
     """The starts of all buckets that touch [start, end)."""
     current = floor(start, grain, tz)
+    if grain in LOCAL_DAYS:
+        day = current.astimezone(tz).date()
+        while current < end:
+            yield current
+            day = _following_day(day, grain)
+            current = midnight(day, tz)
+        return
     while current < end:
         yield current
         current = following(current, grain, tz)
@@ -108,14 +130,15 @@ def serves(stored: str, asked: str | None, start: dt.datetime, end: dt.datetime,
     return all(offset % width == dt.timedelta(0) for offset in _offsets(start, end, tz))
 
 
-def _offsets(start: dt.datetime, end: dt.datetime, tz: ZoneInfo) -> set[dt.timedelta]:
+@lru_cache(maxsize=256)
+def _offsets(start: dt.datetime, end: dt.datetime, tz: ZoneInfo) -> frozenset[dt.timedelta]:
     """The zone's offsets from UTC in a range. Sampled daily: no zone changes its clocks and back within a day."""
     moments = [start, end]
     current = start
     while current < end:
         moments.append(current)
         current += dt.timedelta(days=1)
-    return {moment.astimezone(tz).utcoffset() or dt.timedelta(0) for moment in moments}
+    return frozenset(moment.astimezone(tz).utcoffset() or dt.timedelta(0) for moment in moments)
 
 
 def segments(start: dt.datetime, end: dt.datetime, grains: Sequence[str]) -> list[tuple[str, dt.datetime, dt.datetime]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from aggregators.frames import MONEY
 from aggregators.rollup import LAST_PLACE, Measure, Rollup
-from aggregators.sketches import SHIFT, bin_index, pack, register
+from aggregators.sketch_columns import Integers, Sketches
+from aggregators.sketches import bin_index, pack, register
 
 _DTYPES = {"bigint": pl.Int64, "double precision": pl.Float64, "numeric": MONEY, "bigint[]": pl.List(pl.Int64)}
 _EMPTY_KEY = ""
@@ -59,36 +61,40 @@ def _huge_metrics(raw: pl.DataFrame) -> bool:
 def _grains(rollup: Rollup, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """Aggregates the finest grain from the rows and every coarser one from the finer."""
     result: dict[str, pl.DataFrame] = {}
-    finer: pl.DataFrame | None = None
-    cells: dict[str, pl.DataFrame] = {}
+    keys = ["organization", "bucket", *rollup.keys]
+    place = list(LAST_PLACE) if rollup.has_last() else []
+    sketches = {m.name: Sketches.of(_pairs(m, rows), m.merge) for m in rollup.measures if m.merge in _SKETCHES}
+    frame = rows.with_columns(pl.col("time").alias("bucket"))
     for grain in rollup.grains:
-        keys = ["organization", "bucket", *rollup.keys]
-        bucket = grain
-        plain = [m for m in rollup.measures_at(grain) if m.merge not in ("bins", "registers")]
-        place = list(LAST_PLACE) if rollup.has_last() else []
-        if finer is None:
-            rows = rows.with_columns(pl.col("time").dt.truncate(bucket).alias("bucket"))
-            finer = rows.group_by(keys).agg(
-                *(_first(m) for m in plain),
-                *(pl.col(column.removeprefix("last_")).last().alias(column) for column in place),
-            )
+        plain = [m for m in rollup.measures_at(grain) if m.merge not in _SKETCHES]
+        frame = frame.with_columns(pl.col("bucket").dt.truncate(grain), pl.int_range(pl.len()).alias(_MEMBERS))
+        if result:
+            frame = frame.sort(place) if place else frame
+            figures = [*(_again(m) for m in plain), *(pl.col(column).last() for column in place)]
         else:
-            finer = (
-                finer.with_columns(pl.col("bucket").dt.truncate(bucket))
-                .sort(place or "bucket")
-                .group_by(keys)
-                .agg(*(_again(m) for m in plain), *(pl.col(column).last() for column in place))
-            )
-        frame = finer
-        for measure in rollup.measures_at(grain):
-            if measure.merge in ("bins", "registers"):
-                source = cells.get(measure.name)
-                cells[measure.name] = _cells(
-                    measure, rows if source is None else source, keys, bucket, fresh=source is None
-                )
-                frame = frame.join(_packed(cells[measure.name], keys, measure.name), on=keys, how="left")
-        result[grain] = frame.select(columns(rollup, grain)).sort(keys)
+            last = [pl.col(column.removeprefix("last_")).last().alias(column) for column in place]
+            figures = [*(_first(m) for m in plain), *last]
+        frame = frame.group_by(keys).agg(*figures, pl.col(_MEMBERS)).sort(keys)
+        owners = _owners(frame[_MEMBERS])
+        sketches = {name: sketch.moved(owners) for name, sketch in sketches.items()}
+        frame = frame.drop(_MEMBERS)
+        wanted = [m.name for m in rollup.measures_at(grain) if m.merge in _SKETCHES]
+        sketches |= {name: sketches[name].merged() for name in wanted}
+        stored = frame.with_columns(sketches[name].column(frame.height).alias(name) for name in wanted)
+        result[grain] = stored.select(columns(rollup, grain))
     return result
+
+
+_SKETCHES = ("bins", "registers")
+_MEMBERS = "rows of the finer frame"
+
+
+def _owners(members: pl.Series) -> Integers:
+    """For each row of the finer frame the row of the coarser one that it went into."""
+    rows = members.explode().to_numpy()
+    owners = np.empty(len(rows), dtype=np.int64)
+    owners[rows] = np.repeat(np.arange(len(members)), members.list.len().to_numpy())
+    return owners
 
 
 def _first(measure: Measure) -> pl.Expr:
@@ -103,24 +109,12 @@ def _again(measure: Measure) -> pl.Expr:
     return {"add": column.sum(), "min": column.min(), "max": column.max(), "last": column.last()}[measure.merge]
 
 
-def _cells(measure: Measure, rows: pl.DataFrame, keys: list[str], bucket: str, *, fresh: bool) -> pl.DataFrame:
-    """The pairs of a sketch, one row each: `index` and `pairs` (their value)."""
-    rows = rows.with_columns(pl.col("time" if fresh else "bucket").dt.truncate(bucket).alias("bucket"))
-    if not fresh:
-        merged = pl.col("pairs").sum() if measure.merge == "bins" else pl.col("pairs").max()
-        return rows.group_by([*keys, "index"]).agg(merged)
-    rows = rows.with_columns(measure.value.alias("item")).drop_nulls("item")
+def _pairs(measure: Measure, rows: pl.DataFrame) -> pl.Series:
+    """The packed pair of each row; null where the value is."""
+    items = rows.select(measure.value.alias("item"))
     if measure.merge == "bins":
-        cells = rows.with_columns(bin_index(pl.col("item").cast(pl.Float64)).alias("index"))
-        return cells.group_by([*keys, "index"]).agg(pl.len().cast(pl.Int64).alias("pairs"))
-    items = rows["item"].unique()
-    packed = pl.Series([register(item) for item in items], dtype=pl.Int64)
-    known = pl.DataFrame({"item": items, "packed": packed})
-    cells = rows.join(known, on="item").with_columns(
-        (pl.col("packed") // (1 << SHIFT)).alias("index"), (pl.col("packed") % (1 << SHIFT)).alias("pairs")
-    )
-    return cells.group_by([*keys, "index"]).agg(pl.col("pairs").max())
-
-
-def _packed(cells: pl.DataFrame, keys: list[str], name: str) -> pl.DataFrame:
-    return cells.group_by(keys).agg(pack(pl.col("index"), pl.col("pairs")).sort().alias(name))
+        return items.select(pack(bin_index(pl.col("item").cast(pl.Float64)), pl.lit(1))).to_series()
+    different = items["item"].drop_nulls().unique()
+    packed = pl.Series([register(item) for item in different], dtype=pl.Int64)
+    known = pl.DataFrame({"item": different, "packed": packed})
+    return items.join(known, on="item", how="left", maintain_order="left")["packed"]

@@ -34,7 +34,8 @@ REGISTER_BITS = 12
 
 def bin_index(value: pl.Expr) -> pl.Expr:
     """The bin of each value: 0 for zero, above 0 for positive, below 0 for negative values."""
-    magnitude = (value.abs().log() / _LOG_GAMMA).ceil().cast(pl.Int64) + _OFFSET
+    # The logarithm of zero is infinite and no integer: it becomes null here, and zero has its own branch.
+    magnitude = (value.abs().log() / _LOG_GAMMA).ceil().cast(pl.Int64, strict=False) + _OFFSET
     return pl.when(value == 0).then(0).when(value > 0).then(magnitude).otherwise(-magnitude)
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from api import dashboard, events, health, leaderboards, openapi, query, trades
 from api.auth.routes import routes as auth_routes
 from api.middlewares.identity import identify
-from api.middlewares.observe import observe
+from api.middlewares.observe import mark, observe
 from api.page.routes import routes as page_routes
 from api.routing import Route
 from api.services import SERVICES, Services
@@ -48,6 +48,7 @@ def application(services: Services) -> web.Application:
         await services.hub.stop()
 
     app.on_shutdown.append(stop_streams)
+    app.on_response_prepare.append(mark)
     return app
 
 

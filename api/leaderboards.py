@@ -16,11 +16,13 @@ from api.services import services
 from storage.database import Database
 from storage.leaderboard import top_creators
 
+MAX_CREATORS = 500
+
 
 class TopQuery(msgspec.Struct):
     """How many."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 20
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_CREATORS)] = 20
 
 
 class TopCreator(msgspec.Struct, rename="camel"):

@@ -19,6 +19,7 @@ from api.freshness import fresh
 from api.questions import Answer, QueryParameters, answer, parse
 from api.routing import Route, json_answer, parse_query
 from api.services import services
+from api.visibility import narrowed
 from ingest.events import enterprise, system
 
 
@@ -91,9 +92,10 @@ async def query(request: web.Request) -> web.StreamResponse:
     """Rows of one rollup."""
     parameters = parse_query(request, QueryParameters)
     parts = services(request)
-    organization = caller(request).organization
+    principal = caller(request)
+    organization = principal.organization
     zone = await organizations.time_zone(parts.database, organization)
-    question = parse(parameters, now=parts.now(), default_zone=zone)
+    question = narrowed(parse(parameters, now=parts.now(), default_zone=zone), principal)
     async with parts.database.read(organization) as connection:
         found = await answer(connection, question, parameters.fill)
     if wants_csv(request):
@@ -139,6 +141,6 @@ ROUTES = [
         query=QueryParameters,
         answer=Answer,
         tags=("reading",),
-        errors=(400, 406, 504),
+        errors=(400, 403, 406, 504),
     ),
 ]

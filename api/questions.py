@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -19,7 +20,6 @@ from storage.feed import watermark
 from storage.rollup_query import BadQuery, Question, Rows, ask
 
 MAX_BUCKETS = 100_000
-MAX_FILLED = 100_000
 DEFAULT_LIMIT = 10_000
 MAX_LIMIT = 100_000
 
@@ -29,6 +29,7 @@ class QueryParameters(msgspec.Struct, kw_only=True):
 
     `measures` and `group_by` are lists with commas; `filter` is `key:value[,value…]`, repeatable, a comma inside a value as `\\,`.
     `from` (inclusive) and `to` (exclusive) are dates or times, 24 hours up to now by default. Without `grain` each group is one row.
+    `cursor` continues the answer that gave it, over the same range, whatever `from` and `to` say by now.
     """
 
     rollup: str
@@ -45,7 +46,10 @@ class QueryParameters(msgspec.Struct, kw_only=True):
 
 
 class Answer(msgspec.Struct, kw_only=True):
-    """Rows of one rollup. `as_of`: all events accepted up to then are in it. `cursor` continues where `limit` cut; else null."""
+    """Rows of one rollup. `as_of`: all events accepted up to then are in it. `cursor` continues where `limit` cut; else null.
+
+    `from` and `to` are the range that was read: the asked one, widened to whole buckets of the finest grain that holds the measures.
+    """
 
     as_of: dt.datetime
     rollup: str
@@ -78,8 +82,10 @@ def parse(parameters: QueryParameters, *, now: dt.datetime, default_zone: str) -
     finest = rollup.grains[0]
     utc = calendar.zone("UTC")
     aligned = grain if grain in ("1m", "5m", "15m", "1h") else finest
-    end = ranges.moment(parameters.to, "to", tz, now) if parameters.to else calendar.ceil(now, aligned or finest, tz)
-    start = ranges.moment(parameters.from_, "from", tz, now) if parameters.from_ else end - dt.timedelta(hours=24)
+    place = _place(parameters.cursor) if parameters.cursor is not None else None
+    from_, to = place[:2] if place else (parameters.from_, parameters.to)
+    end = ranges.moment(to, "to", tz, now) if to else calendar.ceil(now, aligned or finest, tz)
+    start = ranges.moment(from_, "from", tz, now) if from_ else end - dt.timedelta(hours=24)
     ranges.ordered(start, end)
     start, end = calendar.floor(start, finest, utc), calendar.ceil(end, finest, utc)
     if grain and calendar.count_at_most(start, end, grain) > MAX_BUCKETS:
@@ -99,11 +105,13 @@ def parse(parameters: QueryParameters, *, now: dt.datetime, default_zone: str) -
         filters=_filters(parameters.filter, rollup),
         limit=parameters.limit,
     )
-    if parameters.cursor is None:
+    if parameters.fill and not grain:
+        raise Problem(400, "fill: needs a grain, whose empty buckets it fills", parameter="fill")
+    if place is None:
         return question
     if parameters.fill:
         raise Problem(400, "cursor: cannot continue an answer that is filled", parameter="cursor")
-    return _continued(question, parameters.cursor)
+    return _continued(question, place[2:])
 
 
 def _names(text: str | None, parameter: str) -> tuple[str, ...] | None:
@@ -138,20 +146,31 @@ def _filters(texts: list[str], rollup: Rollup) -> dict[str, tuple[str, ...]]:
     return filters
 
 
-def _continued(question: Question, cursor: str) -> Question:
-    """The question from behind the row that a cursor names."""
+def _place(cursor: str) -> list[str]:
+    """What a cursor says: the start and end of the range, then the time (where there is one) and the keys of the last row."""
     try:
         place = msgspec.json.decode(base64.urlsafe_b64decode(cursor.encode()), type=list[str])
-        after: list[Any] = list(place)
+        known = len(place) > 2 and all(dt.datetime.fromisoformat(time).tzinfo for time in place[:2])
+    except (ValueError, binascii.Error, msgspec.MsgspecError):
+        known = False
+    if not known or any("\0" in part for part in place):
+        raise Problem(400, "cursor: is none that this service gave", parameter="cursor")
+    return place
+
+
+def _continued(question: Question, place: list[str]) -> Question:
+    """The question from behind the row with this time and these keys."""
+    after: list[Any] = list(place)
+    try:
+        if len(after) != len(question.group_by) + bool(question.grain):
+            raise ValueError("another number of columns")
         if question.grain:
             after[0] = dt.datetime.fromisoformat(place[0])
             if after[0].tzinfo is None:
-                raise ValueError(cursor)
-    except (ValueError, IndexError, binascii.Error, msgspec.MsgspecError):
-        raise Problem(400, "cursor: is none that this service gave", parameter="cursor") from None
-    if len(after) != len(question.group_by) + bool(question.grain) or any("\0" in str(part) for part in after):
-        raise Problem(400, "cursor: belongs to another question", parameter="cursor")
-    return Question(**{**vars(question), "after": tuple(after)})
+                raise ValueError("no offset")
+    except ValueError:
+        raise Problem(400, "cursor: belongs to another question", parameter="cursor") from None
+    return replace(question, after=tuple(after))
 
 
 async def answer(connection: AsyncConn, question: Question, fill: str | None = None) -> Answer:
@@ -169,8 +188,8 @@ async def answer(connection: AsyncConn, question: Question, fill: str | None = N
         as_of=mark.as_of,
         rollup=question.rollup.name,
         grain=question.grain,
-        from_=question.start.astimezone(question.tz).isoformat(),
-        to=question.end.astimezone(question.tz).isoformat(),
+        from_=rows.start.astimezone(question.tz).isoformat(),
+        to=rows.end.astimezone(question.tz).isoformat(),
         tz=question.tz.key,
         columns=rows.columns,
         rows=[_shown(question, row) for row in rows.rows],
@@ -195,8 +214,9 @@ def _cursor(question: Question, rows: Rows) -> str | None:
     leading = len(question.group_by) + bool(question.grain)
     if not leading:
         return None
-    place = [part.isoformat() if isinstance(part, dt.datetime) else part for part in rows.rows[-1][:leading]]
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()
+    place = [question.start, question.end, *rows.rows[-1][:leading]]
+    texts = [part.astimezone(dt.UTC).isoformat() if isinstance(part, dt.datetime) else part for part in place]
+    return base64.urlsafe_b64encode(msgspec.json.encode(texts)).decode()
 
 
 def filled(question: Question, rows: Rows, fill: str) -> Rows:
@@ -206,13 +226,11 @@ def filled(question: Question, rows: Rows, fill: str) -> Rows:
         raise Problem(400, "limit: too small for an answer with fill, which cannot be continued", parameter="limit")
     keys = len(question.group_by)
     groups = sorted({tuple(row[1 : 1 + keys]) for row in rows.rows}) or ([()] if not keys else [])
-    times = list(calendar.buckets(question.start, question.end, question.grain, question.tz))
-    if len(groups) * len(times) > MAX_FILLED:
-        raise Problem(400, f"fill: gives more than {MAX_FILLED} rows", parameter="fill")
+    times = list(calendar.buckets(rows.start, rows.end, question.grain, question.tz))
+    if len(groups) * len(times) > question.limit:
+        detail = f"limit: an answer with fill has {len(groups) * len(times)} rows and cannot be continued"
+        raise Problem(400, detail, parameter="limit")
     known = {(row[0].astimezone(dt.UTC), *row[1 : 1 + keys]): row for row in rows.rows}
     blank = [0 if fill == "zero" else None] * len(question.measures)
-    return Rows(
-        rows.columns,
-        [known.get((time, *group)) or [time, *group, *blank] for time in times for group in groups],
-        more=False,
-    )
+    rows.rows = [known.get((time, *group)) or [time, *group, *blank] for time in times for group in groups]
+    return rows

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from functools import cache
+from types import NoneType
+from typing import Any, Literal, TypeVar, Union, get_args
 
 import msgspec
 from aiohttp import web
@@ -67,7 +69,20 @@ def parse_query(request: web.Request, shape: type[_T]) -> _T:
             raise Problem(400, f"{name}: holds a NUL character", parameter=name)
         values[name] = many if repeatable else many[0]
     try:
-        return msgspec.convert(values, shape, strict=False)
+        given = msgspec.structs.asdict(msgspec.convert(values, _given(shape), strict=False))
     except msgspec.ValidationError as error:
         text = explain(str(error))
         raise Problem(400, text, parameter=text.partition(":")[0]) from None
+    return shape(**{name: value for name, value in given.items() if value is not msgspec.UNSET})
+
+
+@cache
+def _given(shape: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """The shape with every parameter that is there of its own type: the text `null` must not be taken for one that is absent."""
+    fields: list[tuple[str, Any, Any]] = []
+    for field_ in msgspec.structs.fields(shape):
+        kinds = tuple(kind for kind in get_args(field_.type) if kind is not NoneType)
+        kind = Union[kinds] if NoneType in get_args(field_.type) else field_.type  # noqa: UP007  (made of a tuple)
+        default = msgspec.NODEFAULT if field_.required else msgspec.UNSET
+        fields.append((field_.name, kind, msgspec.field(name=field_.encode_name, default=default)))
+    return msgspec.defstruct(shape.__name__, fields, kw_only=True)

@@ -13,14 +13,15 @@ from aiohttp import web
 from aggregators import calendar
 from aggregators.definitions.trade import TRADE_PNL
 from api import organizations, ranges
-from api.auth.principal import caller
+from api.auth.principal import Principal, caller
 from api.errors import Problem
 from api.freshness import fresh
 from api.routing import Route, json_answer, parse_query
 from api.services import services
+from api.visibility import own_trades
 from storage.database import AsyncConn
 from storage.feed import watermark
-from storage.rollup_query import Question, Rows, ask, plain_number
+from storage.rollup_query import Question, Rows, ask, exact_sum, plain_number
 
 MAX_DAYS = 3_700
 _AMOUNTS = ("profit", "loss", "net")
@@ -170,23 +171,23 @@ def pnl_report(rows: Rows, period: Period, as_of: dt.datetime, asked_currency: s
 
 def _currency(days: list[dt.datetime], found: dict[dt.datetime, list[Any]], tz: ZoneInfo) -> CurrencyPnl:
     daily = [DailyPnl(_date(day, tz), *(found.get(day) or [0, 0, 0, 0])) for day in days]
-    total = [plain_number(sum((Decimal(getattr(day, name)) for day in daily), Decimal(0))) for name in _AMOUNTS]
-    return CurrencyPnl(daily, TotalPnl(*total, trades=sum(day.trades for day in daily)))
+    profit, loss, net = (exact_sum(getattr(day, name) for day in daily) for name in _AMOUNTS)
+    return CurrencyPnl(daily, TotalPnl(profit, loss, net, sum(day.trades for day in daily)))
 
 
 def _date(day: dt.datetime, tz: ZoneInfo) -> str:
     return day.astimezone(tz).date().isoformat()
 
 
-def _filters(parameters: TradeQuery, principal: Any) -> dict[str, tuple[str, ...]]:
+def _filters(parameters: TradeQuery, principal: Principal) -> dict[str, tuple[str, ...]]:
     """The trades that are asked for, and that may be seen: a member sees their own."""
     filters: dict[str, tuple[str, ...]] = {}
     for key in ("broker", "symbol", "strategy", "currency", "user_id"):
         value = getattr(parameters, key)
         if value is not None and value != "all":
             filters[key] = (value,)
-    if principal.role == "member":
-        own = principal.user_id or ""
+    own = own_trades(principal)
+    if own is not None:
         if parameters.user_id not in (None, "all", own):
             raise Problem(403, "user_id: members see their own trades", parameter="user_id")
         filters["user_id"] = (own,)
@@ -217,7 +218,7 @@ async def _period(connection: AsyncConn, parameters: TradeQuery, zone: str, now:
             raise Problem(400, "time_range: expected 24h, 7d, 30d, 90d, 365d or all", parameter="time_range")
     if first > last:
         raise Problem(400, "from: lies after to", parameter="from")
-    if (last - first).days >= MAX_DAYS:
+    if label != "all" and (last - first).days >= MAX_DAYS:
         raise Problem(400, f"from: at most {MAX_DAYS} days are shown at once", parameter="from")
     return Period(calendar.midnight(first, tz), calendar.midnight(last + dt.timedelta(days=1), tz), tz, label)
 

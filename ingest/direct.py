@@ -5,9 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from ingest.log import Batch, Outcome, Refusal, Sink, Unavailable
 from ingest.telemetry import Telemetry
+
+_Group = list[tuple[Batch, asyncio.Future[list[Refusal]]]]
+
+
+@runtime_checkable
+class ForesightedSink(Protocol):
+    """A sink that can do a part of a group's work while it writes another one."""
+
+    def prepare(self, batches: Sequence[Batch]) -> Any:
+        """Does what needs no database. Blocking; called from another thread than `write`."""
+
+    def write(self, batches: Sequence[Batch], prepared: Any) -> Outcome:
+        """Counts every event once, as ingest.log.Sink does, with what `prepare` made of the same batches."""
 
 
 class DirectLog:
@@ -15,6 +30,9 @@ class DirectLog:
 
     A batch that finds the sink idle is written at once; those that arrive meanwhile are written together by the next
     transaction, at most `group_events` events of them. Where more than `queue_events` events wait, `publish` raises Unavailable.
+
+    While one group commits, the next is prepared: as soon as as many events wait as are being written, so that neither the
+    groups get small nor the database waits for them. Groups are written one at a time, in the order in which they came.
     """
 
     def __init__(
@@ -26,6 +44,7 @@ class DirectLog:
         self._group_events = group_events
         self._waiting: deque[tuple[Batch, asyncio.Future[list[Refusal]]]] = deque()
         self._waiting_events = 0
+        self._prepared_events = 0
         self._wake = asyncio.Event()
         self._closing = False
         self._writer = asyncio.create_task(self._run(), name="direct-log")
@@ -34,12 +53,13 @@ class DirectLog:
         """Returns after the commit. See ingest.log.Log."""
         if self._closing:
             raise Unavailable("the service is stopping")
-        if self._waiting and self._waiting_events + len(batch.events) > self._queue_events:
+        queued = self._waiting_events + self._prepared_events
+        if queued and queued + len(batch.events) > self._queue_events:
             raise Unavailable("the queue of events is full")
         answer: asyncio.Future[list[Refusal]] = asyncio.get_running_loop().create_future()
         self._waiting.append((batch, answer))
         self._waiting_events += len(batch.events)
-        self._telemetry.queued(self._waiting_events)
+        self._telemetry.queued(queued + len(batch.events))
         self._wake.set()
         # A caller that goes away must not take its batch out of the group that is being written.
         return await asyncio.shield(answer)
@@ -51,28 +71,65 @@ class DirectLog:
         await self._writer
 
     async def _run(self) -> None:
+        writing: asyncio.Task[None] | None = None
+        written = 0
         while True:
-            await self._wake.wait()
-            while self._waiting:
-                await self._commit(self._take())
-            self._wake.clear()
-            if self._closing:
-                return
+            while not self._waiting and not self._closing:
+                self._wake.clear()
+                await self._wake.wait()
+            if writing is not None:
+                await self._enough(writing, written)
+            if not self._waiting:
+                break
+            group = self._take()
+            written = _events(group)
+            prepared = None
+            if writing is not None and not writing.done():
+                self._prepared_events = written
+                prepared = await self._prepare(group)
+                await writing
+                self._prepared_events = 0
+            self._telemetry.queued(self._waiting_events)
+            writing = asyncio.create_task(self._commit(group, prepared))
+        if writing is not None:
+            await writing
 
-    def _take(self) -> list[tuple[Batch, asyncio.Future[list[Refusal]]]]:
+    async def _enough(self, writing: asyncio.Task[None], events: int) -> None:
+        """Waits until the group that is being written is through, or so many events wait that the next can be prepared."""
+        while not writing.done() and (self._waiting_events < events or not isinstance(self._sink, ForesightedSink)):
+            self._wake.clear()
+            arrival = asyncio.create_task(self._wake.wait())
+            await asyncio.wait([writing, arrival], return_when=asyncio.FIRST_COMPLETED)
+            arrival.cancel()
+
+    async def _prepare(self, group: _Group) -> Any:
+        """What the sink can do ahead; None where it can do nothing."""
+        if not isinstance(self._sink, ForesightedSink):
+            return None
+        try:
+            return await asyncio.to_thread(self._sink.prepare, [batch for batch, _ in group])
+        except Exception:
+            # The sink meets the same trouble again when it writes the group, and there it is answered and counted.
+            return None
+
+    def _take(self) -> _Group:
         group = [self._waiting.popleft()]
         events = len(group[0][0].events)
         while self._waiting and events + len(self._waiting[0][0].events) <= self._group_events:
             group.append(self._waiting.popleft())
             events += len(group[-1][0].events)
         self._waiting_events -= events
-        self._telemetry.queued(self._waiting_events)
         return group
 
-    async def _commit(self, group: list[tuple[Batch, asyncio.Future[list[Refusal]]]]) -> None:
+    async def _commit(self, group: _Group, prepared: Any) -> None:
         started = time.perf_counter()
+        batches = [batch for batch, _ in group]
         try:
-            outcome: Outcome = await asyncio.to_thread(self._sink.write, [batch for batch, _ in group])
+            outcome: Outcome = await (
+                asyncio.to_thread(self._sink.write, batches, prepared)
+                if isinstance(self._sink, ForesightedSink)
+                else asyncio.to_thread(self._sink.write, batches)
+            )
         except Exception as error:
             self._telemetry.failed(error)
             failure = error if isinstance(error, Unavailable) else Unavailable("the events could not be stored")
@@ -85,3 +142,7 @@ class DirectLog:
         for (_, answer), refusals in zip(group, outcome.refusals, strict=True):
             if not answer.done():
                 answer.set_result(refusals)
+
+
+def _events(group: _Group) -> int:
+    return sum(len(batch.events) for batch, _ in group)

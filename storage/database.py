@@ -37,7 +37,8 @@ def translate(error: psycopg.Error) -> Exception:
     """The one place that knows what a driver's error means to us."""
     if isinstance(error, psycopg.errors.QueryCanceled):
         return QueryTooSlow("the query took too long")
-    if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
+    # A limit of the program, such as an index row's size, is passed by what was sent, not by the database's state.
+    if isinstance(error, psycopg.DataError | psycopg.IntegrityError | psycopg.errors.ProgramLimitExceeded):
         message = error.diag.message_primary or str(error)
         return StorageRefused(message.splitlines()[0] if message else "refused by the database")
     if isinstance(error, psycopg.ProgrammingError):

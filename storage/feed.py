@@ -17,6 +17,7 @@ from psycopg.sql import SQL, Identifier
 
 from aggregators.frames import cloud_event, schema
 from storage.database import AsyncConn, Database
+from storage.rollup_query import plain_number
 from storage.sink_sql import CHANNEL
 
 log = structlog.get_logger(__name__)
@@ -135,26 +136,32 @@ class FeedEvent(msgspec.Struct, frozen=True):
     event: bytes
 
 
-async def oldest(connection: AsyncConn) -> int:
-    """The position from which on the feed is kept; an older cursor cannot be continued."""
-    row = await (await connection.execute("select app.feed_tail()")).fetchone()
-    return int(row[0]) if row is not None else 0
+async def reach(database: Database) -> tuple[int, int]:
+    """The positions from which on and up to which the feed is kept, over all organizations."""
+    async with database.owner() as connection:
+        head = await _head(connection)
+        row = await (await connection.execute("select app.feed_tail()")).fetchone()
+        return (int(row[0]) if row is not None else head + 1), head
 
 
 async def events_after(connection: AsyncConn, position: int, item: int, *, limit: int) -> list[FeedEvent]:
     """At least one commit's events behind a cursor, whole commits up to about `limit` events; none where there are none."""
-    cursor = await connection.execute(
-        "select position, kind, batch, events, first_time, last_time from app.feed where position >= %s"
-        " order by position limit 200",
-        (position,),
-    )
     found: list[FeedEvent] = []
-    for at, kind, batch, _, first, last in await cursor.fetchall():
-        after = item if at == position else -1
-        found += await _batch_events(connection, at, kind, batch, first, last, after)
-        if len(found) >= limit:
-            break
-    return found
+    while True:
+        cursor = await connection.execute(
+            "select position, kind, batch, first_time, last_time from app.feed where position >= %s order by position limit 200",
+            (position,),
+        )
+        commits = await cursor.fetchall()
+        for at, kind, batch, first, last in commits:
+            after = item if at == position else -1
+            found += await _batch_events(connection, at, kind, batch, first, last, after)
+            if len(found) >= limit:
+                return found
+        if found or len(commits) < 200:
+            return found
+        # All of them are commits whose raw events are gone: what comes after them is not.
+        position, item = commits[-1][0] + 1, -1
 
 
 async def _batch_events(
@@ -174,7 +181,5 @@ async def _batch_events(
 
 def encode(kind: str, row: dict[str, Any]) -> bytes:
     """The CloudEvent of a raw row, in JSON with exact numbers."""
-    for name, value in row.items():
-        if hasattr(value, "normalize"):
-            row[name] = value.normalize() if value else value.__class__(0)
+    row = {name: plain_number(value) for name, value in row.items()}
     return _JSON.encode(cloud_event(kind, row))

@@ -5,10 +5,14 @@ from __future__ import annotations
 import bisect
 import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from psycopg import Cursor
+from psycopg.rows import TupleRow
+
+from ingest.events import Event
 from storage.bloom import Bloom, split
 from storage.database import Conn
 
@@ -20,6 +24,19 @@ def identity(organization: UUID, kind: str, source: str, event_id: str) -> bytes
     """The 16-byte hash of an event's identity. No part can hold a NUL, so no two identities read the same."""
     text = f"{kind}\0{source}\0{event_id}"
     return hashlib.blake2b(organization.bytes + text.encode(), digest_size=HASH_BYTES).digest()
+
+
+def identities(kind: str, owned: Iterable[tuple[UUID, Event]]) -> list[bytes]:
+    """`identity` of many events of one kind, each with its organization."""
+    hashes: list[bytes] = []
+    last: UUID | None = None
+    start = b""
+    for organization, event in owned:
+        if organization is not last:
+            last, start = organization, organization.bytes + kind.encode() + b"\0"
+        text = start + f"{event.source}\0{event.id}".encode()
+        hashes.append(hashlib.blake2b(text, digest_size=HASH_BYTES).digest())
+    return hashes
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,7 @@ class Ledger:
         self._batches: deque[tuple[int, list[bytes]]] = deque()
         self._seen = 0
         self._slices: dict[int, Bloom] = {}
-        self._staged: tuple[int, list[bytes]] | None = None
+        self._staged: tuple[Cursor[TupleRow], list[bytes]] | None = None
 
     @property
     def recent(self) -> int:
@@ -54,9 +71,15 @@ class Ledger:
     def catch_up(self, connection: Conn) -> None:
         """Reads the slices and the batches that other writers added since the last time."""
         self._staged = None
-        slices = connection.execute(
+        known_slices = connection.execute(
             "select slice, last_number from store.ledger_slice where kind = %s order by slice", (self.kind,)
-        ).fetchall()
+        )
+        newer = connection.execute(
+            "select number, hashes from store.ledger where kind = %s and number > %s order by number",
+            (self.kind, self._seen),
+            binary=True,
+        )
+        slices = known_slices.fetchall()
         sealed = {number for number, _ in slices}
         if sealed != self._slices.keys():
             for gone in self._slices.keys() - sealed:
@@ -70,12 +93,7 @@ class Ledger:
             last = max((number for _, number in slices), default=0)
             while self._batches and self._batches[0][0] <= last:
                 self._recent.difference_update(self._batches.popleft()[1])
-        newer = connection.execute(
-            "select number, hashes from store.ledger where kind = %s and number > %s order by number",
-            (self.kind, self._seen),
-            binary=True,
-        )
-        for number, joined in newer:
+        for number, joined in newer.fetchall():
             self._remember(number, [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)])
 
     def _remember(self, number: int, hashes: list[bytes]) -> None:
@@ -85,13 +103,17 @@ class Ledger:
 
     def unknown(self, connection: Conn, hashes: Sequence[bytes]) -> list[bool]:
         """For each identity whether it is new: neither counted before nor earlier in this list."""
-        fresh: list[bool] = []
-        here: set[bytes] = set()
-        for item in hashes:
-            new = item not in self._recent and item not in here
-            fresh.append(new)
-            if new:
-                here.add(item)
+        here = set(hashes)
+        if len(here) == len(hashes) and self._recent.isdisjoint(here):
+            fresh = [True] * len(hashes)
+        else:
+            fresh = []
+            here.clear()
+            for item in hashes:
+                new = item not in self._recent and item not in here
+                fresh.append(new)
+                if new:
+                    here.add(item)
         if self._slices:
             positions = [position for position, new in enumerate(fresh) if new]
             halves = split(b"".join(hashes[position] for position in positions))
@@ -117,16 +139,18 @@ class Ledger:
 
     def add(self, connection: Conn, hashes: list[bytes]) -> None:
         """Writes new identities; memory takes them over with `commit`, once the transaction is through."""
-        row = connection.execute(
+        written = connection.execute(
             "insert into store.ledger (kind, hashes) values (%s, %b) returning number", (self.kind, b"".join(hashes))
-        ).fetchone()
-        assert row is not None
-        self._staged = (row[0], hashes)
+        )
+        self._staged = (written, hashes)
 
     def commit(self) -> None:
         """The transaction that called `add` was committed."""
         if self._staged is not None:
-            self._remember(*self._staged)
+            written, hashes = self._staged
+            row = written.fetchone()
+            assert row is not None
+            self._remember(row[0], hashes)
             self._staged = None
 
     def wants_sealing(self) -> bool:

@@ -74,7 +74,6 @@ def verify(
                 temporary = _recompute(connection, rollup, day, day + DAY)
                 for grain in rollup.grains:
                     yield from _compare(connection, rollup, grain, temporary[grain], day, day + DAY)
-                _drop(connection, temporary)
         yield from _verify_reactions(connection, first, last)
 
 
@@ -127,25 +126,27 @@ def _replace(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.datet
         connection.execute(SQL("delete from {} where bucket >= %s and bucket < %s").format(name), (start, end))
         listed = SQL(", ").join(Identifier(column) for column in columns(rollup, grain))
         connection.execute(SQL("insert into {} ({}) select {} from {}").format(name, listed, listed, temporary[grain]))
-    _drop(connection, temporary)
 
 
 def _recompute(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.datetime) -> dict[str, Identifier]:
-    """Fills temporary tables from the raw events by the same aggregation and the same upsert as the sink's."""
-    names: dict[str, Identifier] = {grain: Identifier("pg_temp", f"again_{grain}") for grain in rollup.grains}
+    """Fills temporary tables from the raw events by the same aggregation and the same upsert as the sink's.
+
+    The connection keeps them from day to day: a transaction holds a lock on every table that it made, and years would be too many.
+    """
+    names: dict[str, Identifier] = {grain: Identifier("pg_temp", f"again_{rollup.name}_{grain}") for grain in rollup.grains}
     for grain, name in names.items():
         shape = rollup_sql.table(rollup, grain)
-        connection.execute(SQL("create temporary table {} (like {} including indexes)").format(name, shape))
+        connection.execute(
+            SQL("create temporary table if not exists {} (like {} including indexes)").format(name, shape)
+        )
+        filled = connection.execute(SQL("select exists (select from {})").format(name)).fetchone()
+        if filled is not None and filled[0]:
+            connection.execute(SQL("truncate {}").format(name))
     for frame in raw_frames(connection, rollup.event, start, end):
         for part in aggregate(rollup, frame):
             for grain, rows in part.items():
                 connection.execute(rollup_sql.upsert(rollup, grain, names[grain]), rollup_sql.array_literals(rows))
     return names
-
-
-def _drop(connection: Conn, temporary: dict[str, Identifier]) -> None:
-    for name in temporary.values():
-        connection.execute(SQL("drop table {}").format(name))
 
 
 def raw_frames(connection: Conn, kind: str, start: dt.datetime, end: dt.datetime) -> Iterator[pl.DataFrame]:

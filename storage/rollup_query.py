@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Context, Decimal
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,7 +18,6 @@ from aggregators.rollup import Derived, Measure, Rollup, Sketched
 from aggregators.sketches import distinct, quantile
 from storage.database import AsyncConn
 from storage.rollup_sql import table
-
 
 UTC = calendar.zone("UTC")
 
@@ -49,11 +51,16 @@ class Question:
 
 @dataclass
 class Rows:
-    """Columns and rows of an answer, ordered by time, then keys; `more` tells that the limit cut it."""
+    """Columns and rows of an answer, ordered by time, then keys; `more` tells that the limit cut it.
+
+    `start` and `end` are the range that was read: the asked one, widened to whole stored buckets.
+    """
 
     columns: list[str]
     rows: list[list[Any]]
     more: bool
+    start: dt.datetime
+    end: dt.datetime
 
 
 def _figures(question: Question) -> tuple[list[Measure], dict[str, Measure | Derived | Sketched]]:
@@ -79,7 +86,7 @@ def _figures(question: Question) -> tuple[list[Measure], dict[str, Measure | Der
 
 def usable_grains(question: Question, needed: Sequence[Measure]) -> list[str]:
     """The stored grains that hold every needed measure and never straddle an asked bucket, finest first."""
-    grains = [
+    grains: list[str] = [
         grain
         for grain in question.rollup.grains
         if all(m.grains is None or grain in m.grains for m in needed)
@@ -97,7 +104,10 @@ def align(question: Question, grains: Sequence[str]) -> tuple[dt.datetime, dt.da
 
 
 def compose(question: Question) -> tuple[Composed, list[Any]]:
-    """The SQL of a question and its parameters. Rows come as time, keys, then what `_finish` turns into the figures."""
+    """The SQL of a question and its parameters. Rows come as time, keys, then what `_finisher` turns into the figures.
+
+    The time of local days, weeks and months is the number of the bucket in `_starts`, from 1.
+    """
     needed, _ = _figures(question)
     for key in (*question.group_by, *question.filters):
         if key not in question.rollup.keys:
@@ -108,14 +118,15 @@ def compose(question: Question) -> tuple[Composed, list[Any]]:
             )
     grains = usable_grains(question, needed)
     start, end = align(question, grains)
-    parameters: list[Any] = []
+    starts = _starts(question.grain, question.tz, start, end)
+    parameters: list[Any] = [starts] if question.grain in calendar.LOCAL_DAYS else []
     place = needed and any(m.merge == "last" for m in needed)
     carried = [Identifier(m.name) for m in needed]
     if place:
         carried += [Identifier(c) for c in ("last_time", "last_source", "last_id")]
     parts = []
     for grain, low, high in calendar.segments(start, end, grains) or [(grains[0], start, start)]:
-        conditions = [SQL("bucket >= %s"), SQL("bucket < %s")]
+        conditions: list[Composable] = [SQL("bucket >= %s"), SQL("bucket < %s")]
         parameters += [low, high]
         for key, values in question.filters.items():
             conditions.append(SQL("{} = any(%s)").format(Identifier(key)))
@@ -136,19 +147,34 @@ def compose(question: Question) -> tuple[Composed, list[Any]]:
     order = SQL(" order by {}").format(SQL(", ").join(groups)) if groups else SQL("")
     if question.after is not None and groups:
         statement += SQL(" where ({}) > ({})").format(SQL(", ").join(groups), SQL(", ").join([SQL("%s")] * len(groups)))
-        parameters += list(question.after)
+        parameters += [_number(starts, question.after[0]), *question.after[1:]] if starts else list(question.after)
     statement += order + SQL(" limit %s")
     parameters.append(question.limit + 1)
     return statement, parameters
 
 
+@lru_cache(maxsize=64)
+def _starts(grain: str | None, tz: ZoneInfo, start: dt.datetime, end: dt.datetime) -> list[dt.datetime]:
+    """The starts of the local days, weeks or months of a range; empty for shorter buckets.
+
+    PostgreSQL and Python take different midnights where clocks are set back over it, so the calendar alone says where days begin.
+    """
+    return list(calendar.buckets(start, end, grain, tz)) if grain in calendar.LOCAL_DAYS else []
+
+
+def _number(starts: list[dt.datetime], time: dt.datetime) -> int:
+    """The number, from 1, of the last bucket that starts at or before a time."""
+    return bisect.bisect_right(starts, time)
+
+
 def _bucket(question: Question) -> Composable:
     """The asked bucket of a stored one."""
+    if question.grain in calendar.LOCAL_DAYS:
+        return SQL("width_bucket(bucket, %s::timestamptz[])")
     if question.grain in ("1m", "5m", "15m"):
         width = {"1m": "1 minute", "5m": "5 minutes", "15m": "15 minutes"}[question.grain]
         return SQL("date_bin({}, bucket, 'epoch')").format(SQL("interval {}").format(Literal(width)))
-    unit = {"1h": "hour", "1d": "day", "1w": "week", "1mo": "month"}[question.grain or ""]
-    return SQL("date_trunc({}, bucket, {})").format(Literal(unit), Literal(question.tz.key))
+    return SQL("date_trunc('hour', bucket, {})").format(Literal(question.tz.key))
 
 
 _LATEST = SQL("(array_agg({c} order by last_time desc, last_source desc, last_id desc))[1]")
@@ -166,7 +192,7 @@ def _grouped(question: Question, needed: Sequence[Measure], base: Composed, grou
             SQL(", ").join([*groups, *totals, SQL("count(*) as stored_rows")]), _group_by(groups)
         )
     )
-    joins = SQL("")
+    joins: Composable = SQL("")
     for number, measure in enumerate(sketches):
         alias = Identifier(f"sketch_{number}")
         merged = (
@@ -202,7 +228,7 @@ def _group_by(groups: list[Identifier]) -> Composable:
 
 def _output(figure: Measure | Derived | Sketched) -> Composable:
     if isinstance(figure, Derived):
-        return SQL(figure.sql)  # type: ignore[arg-type]
+        return SQL(figure.sql)
     if isinstance(figure, Sketched):
         return Identifier(figure.measure)
     return Identifier(figure.name)
@@ -211,7 +237,9 @@ def _output(figure: Measure | Derived | Sketched) -> Composable:
 async def ask(connection: AsyncConn, question: Question) -> Rows:
     """Answers a question inside an organization's read transaction. Raises BadQuery."""
     statement, parameters = compose(question)
-    _, asked = _figures(question)
+    needed, asked = _figures(question)
+    start, end = align(question, usable_grains(question, needed))
+    starts = _starts(question.grain, question.tz, start, end)
     cursor = await connection.execute(statement, parameters)
     found = await cursor.fetchall()
     more = len(found) > question.limit
@@ -221,8 +249,11 @@ async def ask(connection: AsyncConn, question: Question) -> Rows:
         [*row[:leading], *(convert(value) for convert, value in zip(finish, row[leading:], strict=True))]
         for row in found[: question.limit]
     ]
+    if starts:
+        for row in rows:
+            row[0] = starts[row[0] - 1]
     columns = [*(["time"] if question.grain else []), *question.group_by, *question.measures]
-    return Rows(columns, rows, more)
+    return Rows(columns, rows, more, start, end)
 
 
 def _finisher(figure: Measure | Derived | Sketched) -> Any:
@@ -234,9 +265,21 @@ def _finisher(figure: Measure | Derived | Sketched) -> Any:
     return plain_number
 
 
+_EVERY_DIGIT = Context(prec=1_000)
+"""Python's own context would round a decimal to 28 digits; a stored amount has 36, and a sum of them more."""
+
+
 def plain_number(value: Any) -> Any:
-    """A decimal without the zeros at its end that say nothing; whole sums as integers."""
-    if hasattr(value, "normalize"):
-        digits = value.normalize()
-        return int(digits) if digits == digits.to_integral_value() and abs(digits) < 2**53 else digits
+    """A decimal without the zeros at its end that say nothing, exact to the last digit; whole numbers as integers."""
+    if isinstance(value, Decimal):
+        digits = value.normalize(_EVERY_DIGIT)
+        return digits if int(digits.as_tuple().exponent) < 0 else int(digits)
     return value
+
+
+def exact_sum(values: Iterable[Any]) -> Any:
+    """The sum of integers and decimals, to the last digit."""
+    total = Decimal(0)
+    for value in values:
+        total = _EVERY_DIGIT.add(total, value)
+    return plain_number(total)

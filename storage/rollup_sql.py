@@ -9,6 +9,7 @@ from psycopg.sql import SQL, Composable, Composed, Identifier
 
 from aggregators.engine import columns
 from aggregators.rollup import Measure, Rollup
+from storage.arrays import literal
 from storage.database import API_ROLE, Conn
 
 _PLACE = (("last_time", "timestamptz"), ("last_source", "text"), ("last_id", "text"))
@@ -92,21 +93,39 @@ def _typed(rollup: Rollup, grain: str) -> list[tuple[str, str]]:
     return stored + (place if rollup.has_last() else [])
 
 
-def upsert(rollup: Rollup, grain: str, into: Identifier) -> Composed:
-    """The statement that merges rows into a table of this shape. It takes one array literal a column, in the order of `columns`."""
-    names = columns(rollup, grain)
+def upsert(rollup: Rollup, grain: str, into: Identifier, *, whole_sketches: bool = False) -> Composed:
+    """The statement that merges rows into a table of this shape. It takes one array a column, in the order of `columns`.
+
+    With `whole_sketches` the rows bring their sketches merged with the stored ones already: first come all pairs of each sketch in
+    one bigint[] a measure, then the columns, in which a sketch is two: the places of its first and of its last pair.
+    """
+    measures = rollup.measures_at(grain)
     types = {"organization": "uuid", "bucket": "timestamptz", **dict.fromkeys(rollup.keys, "text"), **dict(_PLACE)}
-    types |= {m.name: str(m.pg_type) for m in rollup.measures_at(grain)}
-    idents = [Identifier(name) for name in names]
-    # Arrays inside an array would have to be of equal length, so sketches travel as text.
-    wires = [SQL("%s::text[]" if types[n].endswith("[]") else f"%s::{types[n]}[]") for n in names]  # type: ignore[arg-type]
-    selected = [
-        SQL("{}::{}").format(ident, SQL(types[name])) if types[name].endswith("[]") else ident  # type: ignore[arg-type]
-        for ident, name in zip(idents, names, strict=True)
-    ]
+    types |= {m.name: str(m.pg_type) for m in measures}
+    selected: list[Composable] = []
+    wires: list[Composable] = []
+    sent: list[Composable] = []
+    for name in columns(rollup, grain):
+        column = Identifier(name)
+        if not types[name].endswith("[]"):
+            selected.append(column)
+            sent.append(column)
+            wires.append(SQL(f"%s::{types[name]}[]"))  # type: ignore[arg-type]
+        elif whole_sketches:
+            first, last = Identifier(f"{name} first"), Identifier(f"{name} last")
+            selected.append(SQL("(%s::bigint[])[{}:{}]").format(first, last))
+            sent += [first, last]
+            wires += [SQL("%s::bigint[]")] * 2
+        else:
+            # Arrays inside an array would have to be of equal length, so sketches travel as text.
+            selected.append(SQL("{}::bigint[]").format(column))
+            sent.append(column)
+            wires.append(SQL("%s::text[]"))
     merges = [
-        SQL("{} = {}").format(Identifier(m.name), merge(m, SQL("t"), SQL("excluded")))
-        for m in rollup.measures_at(grain)
+        SQL("{c} = excluded.{c}").format(c=Identifier(m.name))
+        if whole_sketches and m.merge in ("bins", "registers")
+        else SQL("{} = {}").format(Identifier(m.name), merge(m, SQL("t"), SQL("excluded")))
+        for m in measures
     ]
     if rollup.has_last():
         merges += [
@@ -114,14 +133,15 @@ def upsert(rollup: Rollup, grain: str, into: Identifier) -> Composed:
             for c, _ in _PLACE
         ]
     return SQL(
-        "insert into {into} as t ({columns}) select {selected} from unnest({wires}) as s ({columns})"
+        "insert into {into} as t ({columns}) select {selected} from unnest({wires}) as s ({sent})"
         " on conflict ({keys}) do update set {merges}"
     ).format(
         into=into,
-        columns=SQL(", ").join(idents),
+        columns=SQL(", ").join(Identifier(name) for name in columns(rollup, grain)),
         selected=SQL(", ").join(selected),
         wires=SQL(", ").join(wires),
-        keys=SQL(", ").join(idents[: 2 + len(rollup.keys)]),
+        sent=SQL(", ").join(sent),
+        keys=SQL(", ").join(Identifier(key) for key in ("organization", "bucket", *rollup.keys)),
         merges=SQL(", ").join(merges),
     )
 
@@ -143,19 +163,5 @@ def merge(measure: Measure, old: Composable, new: Composable) -> Composed:
 
 
 def array_literals(frame: pl.DataFrame) -> list[str]:
-    """Each column as the text of a PostgreSQL array. Written by polars: ten times as fast as a driver's lists."""
-    return [_array_literal(frame[name]) for name in frame.columns]
-
-
-def _array_literal(series: pl.Series) -> str:
-    if isinstance(series.dtype, pl.List):
-        texts = pl.concat_str(pl.lit('"{'), pl.lit(series.cast(pl.List(pl.String)).list.join(",")), pl.lit('}"'))
-        series = pl.select(texts).to_series()
-    elif series.dtype == pl.String:
-        escaped = series.str.replace_all("\\", "\\\\", literal=True).str.replace_all('"', '\\"', literal=True)
-        series = pl.select(pl.concat_str(pl.lit('"'), pl.lit(escaped), pl.lit('"'))).to_series()
-    elif isinstance(series.dtype, pl.Datetime):
-        series = series.dt.strftime('"%Y-%m-%dT%H:%M:%S%.6fZ"')
-    else:
-        series = series.cast(pl.String)
-    return "{" + ",".join(series.fill_null("NULL").to_list()) + "}"
+    """Each column as the text of an array, for `upsert`."""
+    return [literal(frame[name]) for name in frame.columns]

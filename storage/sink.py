@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from uuid import UUID
+from itertools import compress
 
-import polars as pl
 import psycopg
 import structlog
 
-from aggregators.engine import aggregate
-from aggregators.frames import raw_frame
 from aggregators.rollup import Rollup
-from ingest.events import Event
 from ingest.log import Batch, Outcome, Refusal, Unavailable
-from storage import rollup_sql, sink_sql
+from storage import sink_sql
 from storage.database import Conn, StorageRefused, StorageUnavailable, connect, translate
-from storage.ledger import Ledger, LedgerLimits, identity
+from storage.group import Work, prepare
+from storage.ledger import Ledger, LedgerLimits
 from storage.reactions import current_reactions
+from storage.rollup_write import RollupWriter
 
 log = structlog.get_logger(__name__)
 
 _RETRIES = 5
 _RETRYABLE = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
-
-
-@dataclass
-class _Work:
-    """The events of one kind in a group, each with where it came from."""
-
-    kind: str
-    organizations: list[UUID] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    origins: list[tuple[int, int]] = field(default_factory=list)
 
 
 class DatabaseSink:
@@ -53,6 +39,8 @@ class DatabaseSink:
         self._rollups = rollups
         self._limits = limits or LedgerLimits()
         self._ledgers: dict[str, Ledger] = {}
+        self._writers: dict[tuple[str, str], RollupWriter] = {}
+        self._names: set[tuple[str, str, str]] = set()
         self._connection: Conn | None = None
         self._before_commit = before_commit
 
@@ -62,11 +50,16 @@ class DatabaseSink:
             self._connection.close()
             self._connection = None
 
-    def write(self, batches: Sequence[Batch]) -> Outcome:
-        """Counts every event of the group once. See ingest.log.Sink."""
+    def prepare(self, batches: Sequence[Batch]) -> list[Work]:
+        """Does what needs no database. Any thread may call it while another one writes."""
+        return prepare(batches, self._rollups)
+
+    def write(self, batches: Sequence[Batch], prepared: list[Work] | None = None) -> Outcome:
+        """Counts every event of the group once; `prepared` is what `prepare` made of it. See ingest.log.Sink."""
+        works = self.prepare(batches) if prepared is None else prepared
         for attempt in range(1, _RETRIES + 1):
             try:
-                return self._attempt(batches)
+                return self._attempt(batches, works)
             except _RETRYABLE as error:
                 self._forget()
                 log.warning("sink_retries", attempt=attempt, reason=type(error).__name__)
@@ -83,6 +76,8 @@ class DatabaseSink:
     def _forget(self) -> None:
         """After a failure nothing in memory is trusted: connection and ledgers are made anew."""
         self._ledgers.clear()
+        self._writers.clear()
+        self._names.clear()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -104,71 +99,74 @@ class DatabaseSink:
         moved = [Refusal(refusal.position + middle, refusal.error) for refusal in second.refusals[0]]
         return Outcome([first.refusals[0] + moved], first.counted + second.counted, first.known + second.known)
 
-    def _attempt(self, batches: Sequence[Batch]) -> Outcome:
+    def _attempt(self, batches: Sequence[Batch], works: list[Work]) -> Outcome:
+        """The transaction. What needs no answer at once goes down a pipeline, so that a small batch waits for few round trips."""
         if self._connection is None:
             self._connection = connect(self._url, name="sink")
         connection = self._connection
-        works = _by_kind(batches)
-        total = sum(len(work.events) for work in works)
-        counted = 0
         ledgers = [self._ledger(work.kind) for work in works]
+        names: set[tuple[str, str, str]] = set()
         with connection.transaction():
-            # One writer a kind at a time: what it reads of the ledger is all there is. Kinds in one order, so no two wait in a ring.
-            for work in works:
-                sink_sql.lock_kind(connection, work.kind)
-            fresh = [self._fresh(connection, ledger, work) for ledger, work in zip(ledgers, works, strict=True)]
-            batch = sink_sql.next_batch(connection) if any(work.events for work in fresh) else 0
-            frames = [_frame(work) for work in fresh]
-            for work, frame in zip(fresh, frames, strict=True):
-                if work.events:
-                    counted += len(work.events)
-                    sink_sql.copy_raw(connection, work.kind, frame, batch)
-                    sink_sql.metric_names(connection, work.kind, work.organizations, work.events)
+            with connection.pipeline():
+                # One writer a kind at a time: what it reads of the ledger is all there is. Kinds in one order, so no two wait in a ring.
+                for work in works:
+                    sink_sql.lock_kind(connection, work.kind)
+                batch = sink_sql.next_batch(connection)
+                fresh = [self._fresh(connection, ledger, work) for ledger, work in zip(ledgers, works, strict=True)]
+                fresh = [work for work in fresh if work.events]
+            for work in fresh:
+                sink_sql.copy_raw(connection, work.kind, work.frame, batch())
+            with connection.pipeline():
+                for work in fresh:
+                    names |= self._new_names(connection, work)
                     if work.kind == "view":
-                        current_reactions(connection, frame)
-            for work, frame in zip(fresh, frames, strict=True):
-                if work.events:
-                    self._roll_up(connection, work.kind, frame)
-            if counted:
-                sink_sql.feed(connection, batch, [(w.kind, f) for w, f in zip(fresh, frames, strict=True) if w.events])
+                        current_reactions(connection, work.frame)
+                for work in fresh:
+                    self._roll_up(connection, work)
+                if fresh:
+                    sink_sql.feed(connection, batch(), [(work.kind, work.frame) for work in fresh])
             if self._before_commit is not None:
                 self._before_commit(connection)
+        self._names |= names
         for ledger in ledgers:
             ledger.commit()
             if ledger.wants_sealing():
                 self._seal(connection, ledger)
-        return Outcome([[] for _ in batches], counted, total - counted)
+        counted = sum(len(work.events) for work in fresh)
+        return Outcome([[] for _ in batches], counted, sum(len(work.events) for work in works) - counted)
 
     def _ledger(self, kind: str) -> Ledger:
         if kind not in self._ledgers:
             self._ledgers[kind] = Ledger(kind, self._limits)
         return self._ledgers[kind]
 
-    def _fresh(self, connection: Conn, ledger: Ledger, work: _Work) -> _Work:
+    def _fresh(self, connection: Conn, ledger: Ledger, work: Work) -> Work:
         """Leaves out what was counted before, and writes down what is counted now."""
         ledger.catch_up(connection)
-        numbered = [position for position, event in enumerate(work.events) if event.sequence is not None]
-        named = [position for position, event in enumerate(work.events) if event.sequence is None]
-        keep = set(sink_sql.above_known(connection, work.kind, work.organizations, work.events, numbered))
-        hashes = [identity(work.organizations[p], work.kind, work.events[p].source, work.events[p].id) for p in named]
-        new = ledger.unknown(connection, hashes)
-        keep.update(position for position, is_new in zip(named, new, strict=True) if is_new)
-        kept_hashes = [item for item, is_new in zip(hashes, new, strict=True) if is_new]
-        if kept_hashes:
-            ledger.add(connection, kept_hashes)
-        if len(keep) == len(work.events):
-            return work
-        order = sorted(keep)
-        return _Work(work.kind, [work.organizations[p] for p in order], [work.events[p] for p in order])
+        keep = list(sink_sql.above_known(connection, work.kind, work.organizations, work.events, work.numbered))
+        new = ledger.unknown(connection, work.hashes)
+        keep += compress(work.named, new)
+        hashes = list(compress(work.hashes, new))
+        if hashes:
+            ledger.add(connection, hashes)
+        return work.only(sorted(keep), self._rollups)
 
-    def _roll_up(self, connection: Conn, kind: str, frame: pl.DataFrame) -> None:
-        for rollup in self._rollups:
-            if rollup.event == kind:
-                sink_sql.share_rollup(connection, rollup.name)
-                for part in aggregate(rollup, frame):
-                    for grain, rows in part.items():
-                        statement = rollup_sql.upsert(rollup, grain, rollup_sql.table(rollup, grain))
-                        connection.execute(statement, rollup_sql.array_literals(rows))
+    def _new_names(self, connection: Conn, work: Work) -> set[tuple[str, str, str]]:
+        """Remembers the metric names that an organization uses for the first time; returns them."""
+        used = sink_sql.used_names(work.kind, work.organizations, work.events) - self._names
+        if used:
+            sink_sql.metric_names(connection, used)
+        return used
+
+    def _roll_up(self, connection: Conn, work: Work) -> None:
+        for name in sorted({rollup.name for rollup, _ in work.rows}):
+            sink_sql.share_rollup(connection, name)
+        for rollup, grains in work.rows:
+            for grain, rows in grains.items():
+                writer = self._writers.get((rollup.name, grain))
+                if writer is None:
+                    writer = self._writers[rollup.name, grain] = RollupWriter(connection, rollup, grain)
+                writer.add(connection, rows)
 
     def _seal(self, connection: Conn, ledger: Ledger) -> None:
         with connection.transaction():
@@ -177,19 +175,3 @@ class DatabaseSink:
             if ledger.wants_sealing():
                 ledger.seal(connection)
         log.info("ledger_sealed", kind=ledger.kind, at=dt.datetime.now(dt.UTC).isoformat())
-
-
-def _by_kind(batches: Sequence[Batch]) -> list[_Work]:
-    works: dict[str, _Work] = defaultdict(lambda: _Work(""))
-    for number, batch in enumerate(batches):
-        for position, event in enumerate(batch.events):
-            work = works[event.kind]
-            work.kind = event.kind
-            work.organizations.append(batch.organization)
-            work.events.append(event)
-            work.origins.append((number, position))
-    return [works[kind] for kind in sorted(works)]
-
-
-def _frame(work: _Work) -> pl.DataFrame:
-    return raw_frame(work.kind, [str(organization) for organization in work.organizations], work.events)

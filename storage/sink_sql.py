@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from uuid import UUID
 
 import polars as pl
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composed, Identifier
 
 from ingest.events import Event
+from storage.arrays import plain_digits
 from storage.database import Conn
 
 CHANNEL = "streamgauge_commit"
@@ -16,6 +17,10 @@ CHANNEL = "streamgauge_commit"
 
 LOCKS = {"kind": 731_001, "rollup": 731_002, "feed": 731_003}
 """First keys of the advisory locks; the second key is the hash of a kind's or rollup's name."""
+
+
+_PIECE = 2_000
+"""Raw rows that are written out at once."""
 
 
 def lock_kind(connection: Conn, kind: str) -> None:
@@ -33,11 +38,19 @@ def own_rollup(connection: Conn, name: str) -> None:
     connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (LOCKS["rollup"], name))
 
 
-def next_batch(connection: Conn) -> int:
-    """The number of a new batch."""
-    row = connection.execute("select nextval('store.batch_number')").fetchone()
-    assert row is not None
-    return int(row[0])
+def next_batch(connection: Conn) -> Callable[[], int]:
+    """Asks for the number of a new batch; the answer, when called, has it."""
+    cursor = connection.execute("select nextval('store.batch_number')")
+    number: list[int] = []
+
+    def answer() -> int:
+        if not number:
+            row = cursor.fetchone()
+            assert row is not None
+            number.append(int(row[0]))
+        return number[0]
+
+    return answer
 
 
 def above_known(
@@ -81,28 +94,47 @@ def above_known(
 
 
 def copy_raw(connection: Conn, kind: str, frame: pl.DataFrame, batch: int) -> None:
-    """Writes the raw rows by COPY."""
-    names = [*frame.columns, "batch", "item"]
+    """Writes the raw rows by COPY, in pieces, so that the next one is written out while PostgreSQL reads the last."""
+    with connection.cursor() as cursor, cursor.copy(copy_statement(frame, f"event_{kind}")) as copy:
+        for piece in raw_csv(frame, batch):
+            copy.write(piece)
+
+
+def copy_statement(frame: pl.DataFrame, table: str) -> Composed:
+    """The COPY that takes `raw_csv` of the frame into a table of the schema `store`."""
+    names = SQL(", ").join(Identifier(name) for name in (*frame.columns, "batch", "item"))
+    return SQL("copy {} ({}) from stdin (format csv, null '\\N')").format(Identifier("store", table), names)
+
+
+def raw_csv(frame: pl.DataFrame, batch: int) -> Iterator[bytes]:
+    """The raw rows in CSV, in pieces. Text is quoted always, so that a host called \\N stays one."""
     rows = frame.with_columns(pl.lit(batch).alias("batch"), pl.int_range(frame.height).alias("item"))
-    statement = SQL("copy {} ({}) from stdin (format csv, null '\\N')").format(
-        Identifier("store", f"event_{kind}"), SQL(", ").join(Identifier(name) for name in names)
-    )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(rows.write_csv(include_header=False, null_value="\\N", quote_style="non_numeric"))
+    rows = rows.with_columns(plain_digits(rows[n]) for n, dtype in frame.schema.items() if isinstance(dtype, pl.Decimal))
+    for piece in rows.iter_slices(_PIECE):
+        yield piece.write_csv(include_header=False, null_value="\\N", quote_style="non_numeric").encode()
 
 
-def metric_names(connection: Conn, kind: str, organizations: Sequence[UUID], events: Sequence[Event]) -> None:
-    """Remembers the metric names that an organization uses, which are bounded in number."""
+def used_names(kind: str, organizations: Sequence[UUID], events: Sequence[Event]) -> set[tuple[str, str, str]]:
+    """Organization, kind and name of the metrics in these events; none for kinds that have no metrics."""
     if kind not in ("system", "enterprise"):
-        return
+        return set()
     by_organization: dict[UUID, set[str]] = {}
+    last: UUID | None = None
+    names: set[str] = set()
     for organization, event in zip(organizations, events, strict=True):
-        by_organization.setdefault(organization, set()).update(event.data.metrics)
-    pairs = sorted((str(organization), name) for organization, names in by_organization.items() for name in names)
+        if organization is not last:
+            last, names = organization, by_organization.setdefault(organization, set())
+        names.update(event.data.metrics)
+    return {(str(organization), kind, name) for organization, used in by_organization.items() for name in used}
+
+
+def metric_names(connection: Conn, used: Collection[tuple[str, str, str]]) -> None:
+    """Remembers the metric names that organizations use, which are bounded in number."""
+    organizations, kinds, names = zip(*sorted(used), strict=True)
     connection.execute(
-        "insert into store.metric_name (organization, kind, name) select organization, %s, name"
-        " from unnest(%s::uuid[], %s::text[]) as s (organization, name) on conflict do nothing",
-        (kind, [organization for organization, _ in pairs], [name for _, name in pairs]),
+        "insert into store.metric_name (organization, kind, name)"
+        " select * from unnest(%s::uuid[], %s::text[], %s::text[]) on conflict do nothing",
+        (list(organizations), list(kinds), list(names)),
     )
 
 

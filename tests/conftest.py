@@ -38,6 +38,15 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(base, ignore_errors=True)
 
 
+@pytest.fixture
+def data_folder() -> Iterator[Path]:
+    """A data folder for a service of its own, with a path short enough for a socket, which PostgreSQL's own user can enter."""
+    base = Path(tempfile.mkdtemp(prefix="sg-data-", dir="/tmp"))
+    base.chmod(0o755)
+    yield base / "data"
+    shutil.rmtree(base, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def template(postgres: str) -> str:
     """The name of a migrated, empty database that is only ever copied."""

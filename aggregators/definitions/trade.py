@@ -44,7 +44,12 @@ TRADE_PNL = Rollup(
         Measure("best", _net.max(), "numeric", "Best trade's net result.", merge="max", unit="currency"),
         Measure("worst", _net.min(), "numeric", "Worst trade's net result.", merge="min", unit="currency"),
         Measure(
-            "held_us", pl.col("held").sum(), "numeric", "Sum of the times positions were open.", unit="µs", public=False
+            "held_us",
+            pl.col("held").cast(pl.Int128).sum(),  # 11,000 positions of 26 years overflow 64 bits
+            "numeric",
+            "Sum of the times positions were open.",
+            unit="µs",
+            public=False,
         ),
     ),
     derived=(

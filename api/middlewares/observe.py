@@ -17,16 +17,18 @@ from storage.database import QueryTooSlow, StorageUnavailable
 
 log = structlog.get_logger(__name__)
 
+_STARTED = web.RequestKey("started", float)
+_REQUEST_ID = web.RequestKey("request_id", str)
 _GIVEN_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}").fullmatch
 
 
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answers whatever happens. A request id that the caller sends is kept."""
-    started = time.perf_counter()
+    started = request[_STARTED] = time.perf_counter()
     request[RECEIVED] = services(request).now()
     given = request.headers.get("X-Request-ID", "")
-    request_id = given if _GIVEN_ID(given) else secrets.token_hex(8)
+    request_id = request[_REQUEST_ID] = given if _GIVEN_ID(given) else secrets.token_hex(8)
     try:
         response = await handler(request)
     except Problem as problem:
@@ -41,14 +43,20 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         log.exception("request_failed", request_id=request_id, path=request.path)
         response = Problem(500, f"something went wrong here; the request id is {request_id}").response()
-    seconds = time.perf_counter() - started
     if not response.prepared:
-        response.headers["X-Request-ID"] = request_id
-        response.headers["X-Process-Time"] = f"{seconds:.6f}"
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
         _conditional(request, response)
-    services(request).observation.request(request, response.status, seconds)
+    services(request).observation.request(request, response.status, time.perf_counter() - started)
     return response
+
+
+async def mark(request: web.Request, response: web.StreamResponse) -> None:
+    """Writes on every head, a stream's too, which request it answers and how long that took (in seconds)."""
+    if _STARTED in request:
+        response.headers["X-Request-ID"] = request[_REQUEST_ID]
+        response.headers["X-Process-Time"] = f"{time.perf_counter() - request[_STARTED]:.6f}"
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    # aiohttp would name itself, Python and both versions.
+    response.headers["Server"] = "streamgauge"
 
 
 def _http(error: web.HTTPException) -> web.StreamResponse:
@@ -69,7 +77,7 @@ def _conditional(request: web.Request, response: web.StreamResponse) -> None:
         request.method == "GET"
         and response.status == 200
         and tag
-        and tag in known
+        and (tag in known or "*" in known)
         and isinstance(response, web.Response)
     ):
         response.set_status(304)

@@ -43,6 +43,10 @@ class EventSource:
         """Frames made by `frame`, many in one write. Raises Gone."""
         await self._write(frames)
 
+    async def place(self, id_: str) -> None:
+        """Tells a reader where it is without an event, so that it can go on from there. Raises Gone."""
+        await self._write(f"id: {id_}\n\n".encode())
+
     async def heartbeat(self) -> None:
         """A comment, which tells both sides that the other is there. Raises Gone."""
         await self._write(b": \n\n")

@@ -11,7 +11,7 @@ import structlog
 
 from api.observation import Observation
 from storage.database import Database, StorageUnavailable
-from storage.feed import Commit, FeedEvent, FeedListener, events_after, oldest
+from storage.feed import Commit, FeedEvent, FeedListener, events_after, reach
 
 log = structlog.get_logger(__name__)
 
@@ -35,16 +35,23 @@ class Tail:
         self.end: Cursor = (position, END)
         self.events: list[FeedEvent] = []
         self.followers = 0
+        self.wakes = 0
         self._woken = asyncio.Event()
         self._reading = asyncio.Lock()
 
     def wake(self) -> None:
         """There is something new."""
+        self.wakes += 1
         self._woken.set()
         self._woken = asyncio.Event()
 
-    async def wait(self, seconds: float) -> bool:
-        """Waits until there may be something new; False after so many `seconds` without."""
+    async def wait(self, wakes: int, seconds: float) -> bool:
+        """Waits until there may be something new; False after so many `seconds` without.
+
+        `wakes` is how often the tail had been woken before the caller looked: what came while it looked is not waited for again.
+        """
+        if self.wakes > wakes:
+            return True
         try:
             await asyncio.wait_for(self._woken.wait(), seconds)
         except TimeoutError:
@@ -71,7 +78,10 @@ class Tail:
                 self.events += fresh
                 self.end = (fresh[-1].position, fresh[-1].item)
             if len(self.events) > TAIL_EVENTS:
-                cut = len(self.events) - TAIL_EVENTS // 2
+                # Never what was just read: whoever waits for it has not had it yet.
+                cut = min(len(self.events) - TAIL_EVENTS // 2, len(self.events) - len(fresh))
+                if cut == 0:
+                    return
                 self.start = (self.events[cut - 1].position, self.events[cut - 1].item)
                 del self.events[:cut]
 
@@ -96,9 +106,10 @@ class Topic:
         self._task = asyncio.create_task(self._run(), name="state-topic")
 
     def stop(self) -> None:
-        """Ends."""
+        """Ends; who waits is let go."""
         if self._task is not None:
             self._task.cancel()
+        self._told.set()
 
     def change(self) -> None:
         """The answer may be another now."""
@@ -220,7 +231,10 @@ class Hub:
         if not tail.followers:
             del self._tails[organization]
 
-    async def kept(self, organization: UUID, cursor: Cursor) -> bool:
-        """Whether a cursor can be continued: the feed still reaches back to it, and it is not from another database's future."""
-        async with self._database.read(organization) as connection:
-            return await oldest(connection) - 1 <= cursor[0] <= self.position
+    async def lost(self, cursor: Cursor) -> str | None:
+        """Why a cursor cannot be continued: the feed no longer reaches back to it, or it is from another database's future."""
+        first, head = await reach(self._database)
+        if cursor[0] > head:
+            return "cursor unknown"
+        # Of a commit that is gone nobody can say whether there was an item behind the cursor's.
+        return "cursor too old" if cursor < (first - 1, END) else None

@@ -6,24 +6,31 @@ import asyncio
 import base64
 import binascii
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Literal
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from api import organizations
 from api.auth.principal import Principal, caller
 from api.errors import Problem
-from api.leaderboards import leaderboard
-from api.questions import QueryParameters, answer, parse
+from api.leaderboards import MAX_CREATORS, leaderboard
+from api.questions import DEFAULT_LIMIT, QueryParameters, answer, parse
 from api.routing import ENCODER, Route, parse_query
 from api.services import Services, services
 from api.stream.events_source import HEARTBEAT_S, EventSource, Gone, frame
 from api.stream.hub import END, Cursor
+from api.visibility import narrowed, own_trades
+from storage.database import QueryTooSlow, StorageUnavailable
 from storage.feed import FeedEvent
 
+log = structlog.get_logger(__name__)
+
 _CHUNK = 500
+_CREDENTIAL_S = 1.0
+"""How often a stream's credential is looked at again."""
 
 
 class StreamQuery(QueryParameters, kw_only=True):
@@ -44,37 +51,61 @@ class Reset(msgspec.Struct):
     as_of: dt.datetime
 
 
+class _Event(msgspec.Struct):
+    """As much of an event as a filter looks at."""
+
+    data: dict[str, Any]
+
+
+_DATA = msgspec.json.Decoder(_Event)
+
+
 async def stream(request: web.Request) -> web.StreamResponse:
     """Server-sent events until the reader goes, its credential expires or the service stops."""
     parameters = parse_query(request, StreamQuery)
     parts = services(request)
     principal: Principal = caller(request)
+    source = EventSource(request)
     if parameters.mode == "state":
         ask, kind, key = await _question(parameters, parts, principal)
-        source = EventSource(request)
         work = _push_state(source, parts, principal, ask, kind, key)
     else:
-        keep = _event_filter(parameters)
-        source = EventSource(request)
-        work = _push_events(
-            source, parts, principal, keep, request.headers.get("Last-Event-ID") or parameters.last_event_id
-        )
+        keep = event_filter(parameters, own_trades(principal))
+        last = request.headers.get("Last-Event-ID") or parameters.last_event_id
+        work = _push_events(source, parts, principal, keep, last)
     gauge = parts.observation.streams.labels(parameters.mode)
     gauge.inc()
     try:
-        response = await source.open()
-        await asyncio.wait_for(work, _seconds_left(principal, parts.now()))
-        return response
-    except (Gone, TimeoutError):
-        return source.response
+        await source.open()
+        await _while_let_in(work, parts, principal)
+    except Gone:
+        log.debug("reader_gone", mode=parameters.mode)
+    except (Problem, StorageUnavailable, QueryTooSlow) as error:
+        # The head is sent, so no other answer is possible: the reader comes back and is told, or goes on where it was.
+        log.warning("stream_ended", reason=str(error))
+    except Exception:
+        log.exception("stream_failed", mode=parameters.mode)
     finally:
         work.close()
         gauge.dec()
+    return source.response
 
 
-def _seconds_left(principal: Principal, now: dt.datetime) -> float | None:
-    """How long the credential is good for; None for one without an end."""
-    return max(0.0, (principal.expires_at - now).total_seconds()) if principal.expires_at else None
+async def _while_let_in(work: Coroutine[Any, Any, None], parts: Services, principal: Principal) -> None:
+    """Does the work until it ends or the credential does: by its time, or because it was taken back."""
+    pushing = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait({pushing}, timeout=_CREDENTIAL_S))[0]:
+            try:
+                if not await parts.authenticator.holds(principal):
+                    return
+            except StorageUnavailable as error:
+                # Nothing can be read now, so nothing is told that should not be; it is looked at again in a second.
+                log.warning("credential_not_checked", reason=str(error))
+        await pushing
+    finally:
+        pushing.cancel()
+        await asyncio.gather(pushing, return_exceptions=True)
 
 
 async def _question(
@@ -83,7 +114,10 @@ async def _question(
     """What to ask at every change, the kind of events that changes it, and a name under which readers share the answer."""
     organization = principal.organization
     if parameters.leaderboard:
-        limit = parameters.limit if parameters.limit <= 500 else 20
+        _refuse(parameters, (*_QUESTION, "filter", "tz", "from", "to"), "belongs to rollup")
+        limit = 20 if parameters.limit == DEFAULT_LIMIT else parameters.limit
+        if limit > MAX_CREATORS:
+            raise Problem(400, f"limit: at most {MAX_CREATORS} creators are shown", parameter="limit")
 
         async def top() -> bytes:
             creators, as_of = await leaderboard(parts.database, organization, limit)
@@ -92,20 +126,22 @@ async def _question(
         return top, "view", f"leaderboard {limit}"
     if not parameters.rollup:
         raise Problem(400, "rollup: is missing; or ask for leaderboard=creators, or mode=events", parameter="rollup")
-    if parameters.cursor:
-        raise Problem(400, "cursor: a stream has no pages", parameter="cursor")
+    _refuse(parameters, ("cursor",), "a stream has no pages")
+    _refuse(parameters, ("type",), "belongs to mode=events")
     zone = await organizations.time_zone(parts.database, organization)
-    question = parse(parameters, now=parts.now(), default_zone=zone)
+    question = narrowed(parse(parameters, now=parts.now(), default_zone=zone), principal)
     async with parts.database.read(organization) as connection:
         await answer(connection, question, parameters.fill)  # tells a bad question before the stream opens
 
     async def read() -> bytes:
         # Parsed anew each time: `to` is by default now, and `now-15m` moves.
-        current = parse(parameters, now=parts.now(), default_zone=zone)
+        current = narrowed(parse(parameters, now=parts.now(), default_zone=zone), principal)
         async with parts.database.read(organization) as connection:
             return ENCODER.encode(await answer(connection, current, parameters.fill))
 
-    key = msgspec.json.encode(parameters).decode() + zone
+    # What readers have of their own, their ticket and their place, does not make another question.
+    shared = msgspec.structs.replace(parameters, ticket=None, last_event_id=None)
+    key = msgspec.json.encode([shared, zone, own_trades(principal)]).decode()
     return read, question.rollup.event, key
 
 
@@ -123,7 +159,8 @@ async def _push_state(
         while not parts.hub.closing.is_set():
             await topic.wait(version, HEARTBEAT_S)
             if topic.version == version:
-                await source.heartbeat()
+                if not parts.hub.closing.is_set():
+                    await source.heartbeat()
                 continue
             # A slow reader gets the newest answer, not every one between: that is what conflation means.
             version, body = topic.version, topic.body
@@ -135,11 +172,22 @@ async def _push_state(
         parts.hub.leave_topic(principal.organization, kind, key)
 
 
-def _event_filter(parameters: StreamQuery) -> Callable[[FeedEvent], bool]:
-    """Which events are told. A filter `key:value[,value…]` holds fields of the event's data against texts."""
-    for name in ("rollup", "leaderboard", "measures", "group_by", "grain", "fill", "cursor"):
-        if getattr(parameters, name):
-            raise Problem(400, f"{name}: belongs to mode=state", parameter=name)
+_QUESTION = ("rollup", "measures", "group_by", "grain", "fill", "cursor")
+
+
+def _refuse(parameters: StreamQuery, names: Iterable[str], why: str) -> None:
+    """Raises Problem 400 for the first of these parameters that is there, where it would be passed over in silence."""
+    for name in names:
+        if getattr(parameters, {"from": "from_"}.get(name, name)):
+            raise Problem(400, f"{name}: {why}", parameter=name)
+
+
+def event_filter(parameters: StreamQuery, own: str | None) -> Callable[[FeedEvent], bool]:
+    """Which events are told. A filter `key:value[,value…]` holds fields of the event's data against texts.
+
+    `own` is the one user whose trades the reader may see; None where all of them are.
+    """
+    _refuse(parameters, (*_QUESTION, "leaderboard", "tz", "from", "to"), "belongs to mode=state")
     wanted: dict[str, set[str]] = {}
     for text in parameters.filter:
         key, colon, rest = text.partition(":")
@@ -151,10 +199,13 @@ def _event_filter(parameters: StreamQuery) -> Callable[[FeedEvent], bool]:
     def keep(event: FeedEvent) -> bool:
         if kind is not None and event.kind != kind:
             return False
-        if not wanted:
+        hides = own is not None and event.kind == "trade"
+        if not wanted and not hides:
             return True
-        data: dict[str, Any] = msgspec.json.decode(event.event)["data"]
-        return all(str(data.get(key)) in values for key, values in wanted.items())
+        data = _DATA.decode(event.event).data
+        if hides and data.get("user_id") != own:
+            return False
+        return all(str(data.get(key, "")) in values for key, values in wanted.items())
 
     return keep
 
@@ -169,22 +220,28 @@ async def _push_events(
     hub, organization = parts.hub, principal.organization
     tail = hub.join_tail(organization)
     try:
-        cursor, live = (hub.position, END), True
+        cursor, live = max((hub.position, END), tail.end), True
         if last_event_id:
             asked = decode_cursor(last_event_id)
-            if asked is not None and await hub.kept(organization, asked):
+            lost = "cursor unknown" if asked is None else await hub.lost(asked)
+            if asked is not None and lost is None:
                 cursor, live = asked, False
             else:
-                await _reset(source, parts, "cursor too old" if asked else "cursor unknown", cursor)
+                await _reset(source, parts, lost or "cursor unknown", cursor)
+        else:
+            await source.place(encode_cursor(cursor))
         while not hub.closing.is_set():
             if live and cursor < tail.start:
-                cursor = (hub.position, END)
+                cursor = max((hub.position, END), tail.end)
                 await _reset(source, parts, "reader too slow", cursor)
+            wakes, heard = tail.wakes, hub.position
             found = await tail.after(cursor, _CHUNK)
             live = live or cursor >= tail.start
             if not found:
-                if not await tail.wait(HEARTBEAT_S):
-                    await source.heartbeat()
+                # Up to the last commit heard of before looking there is nothing for this reader: that is where it is now.
+                cursor = max(cursor, (heard, END))
+                if not await tail.wait(wakes, HEARTBEAT_S):
+                    await source.place(encode_cursor(cursor))
                 continue
             cursor = (found[-1].position, found[-1].item)
             told = [event for event in found if keep(event)]

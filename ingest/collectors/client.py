@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from random import Random
 from types import TracebackType
 from typing import Any, Self
@@ -39,11 +40,11 @@ class CollectorError(Exception):
 class Refused(CollectorError):
     """The server answered, and the same request would get the same answer again: a wrong key, a wrong address, a body too large.
 
-    `status` is HTTP's, `detail` the server's own words.
+    `status` is HTTP's, `detail` the server's own words; a status of 0 means that no request could be made.
     """
 
     def __init__(self, status: int, detail: str) -> None:
-        super().__init__(f"the server refused the request ({status}): {detail}")
+        super().__init__(f"the server refused the request ({status}): {detail}" if status else detail)
         self.status = status
         self.detail = detail
 
@@ -134,14 +135,14 @@ class Client:
 
     async def _post(self, body: bytes) -> Receipt:
         headers = {"Content-Type": "application/cloudevents-batch+json"}
-        status, answer = await self._request("POST", _PATH, data=body, headers=headers, also={422})
+        status, answer = await self._request("POST", _PATH, body=body, headers=headers, also={422})
         try:
             return msgspec.json.decode(answer, type=Receipt)
         except msgspec.DecodeError:
             raise Refused(status, _detail(answer)) from None
 
     async def _request(
-        self, method: str, path: str, *, also: frozenset[int] | set[int] = frozenset(), **options: Any
+        self, method: str, path: str, *, body: bytes | None = None, also: Collection[int] = (), **options: Any
     ) -> tuple[int, bytes]:
         """Makes one request until it is answered; a 2xx or a status of `also` is handed back."""
         assert self._session is not None, "the client is used as an asynchronous context manager"
@@ -150,19 +151,27 @@ class Client:
         while True:
             asked = 0.0
             try:
+                # A stream, which aiohttp sends piece by piece while other tasks go on; made anew, for an attempt uses it up.
+                options["data"] = io.BytesIO(body) if body is not None else None
                 # A redirected POST would arrive as a GET without its body, so none is followed.
                 async with self._session.request(method, self._url + path, allow_redirects=False, **options) as answer:
-                    body = await answer.read()
+                    found = await answer.read()
                 if answer.status < 300 or answer.status in also:
                     if attempt >= _LOUD_ATTEMPT:
-                        _log.info("server_takes_events_again", url=self._url, seconds=round(self._monotonic() - started, 1))
-                    return answer.status, body
+                        _log.info(
+                            "server_takes_events_again", url=self._url, seconds=round(self._monotonic() - started, 1)
+                        )
+                    return answer.status, found
                 if answer.status < 500 and answer.status not in _RETRIED:
-                    raise Refused(answer.status, _detail(body) or f"{answer.reason} {answer.headers.get('Location', '')}".strip())
-                problem = f"{answer.status} {_detail(body) or answer.reason}"
+                    raise Refused(
+                        answer.status, _detail(found) or f"{answer.reason} {answer.headers.get('Location', '')}".strip()
+                    )
+                problem = f"{answer.status} {_detail(found) or answer.reason}"
                 asked = retry_after(answer.headers)
-            except aiohttp.InvalidURL:
+            except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
                 raise Refused(0, f"{self._url} is no address of a server") from None
+            except aiohttp.ClientSSLError as error:
+                raise Refused(0, f"{self._url} shows no valid certificate: {error}") from None
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             delay = max(asked, self._backoff.delay(attempt, self._random))

@@ -82,7 +82,7 @@ class Probes:
             self._loopback.close()
 
     def measure(self) -> dict[str, float]:
-        """Returns every metric that can be told, in the units of `ingest.events.system.UNITS`. One that cannot is absent and logged once."""
+        """Returns every metric that can be told, in the units of `ingest.events.system.UNITS`; one that cannot is logged once."""
         probes: dict[str, Callable[[], float | None]] = {
             "cpu_usage": psutil.cpu_percent,
             "memory_usage": lambda: float(psutil.virtual_memory().percent),

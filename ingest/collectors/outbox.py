@@ -74,5 +74,7 @@ class Outbox:
             self._spool.remove(events)
             if attempt:
                 lost = self._spool.dropped - dropped
-                _log.info("publish_recovered", collector=self._name, attempts=attempt, waiting=len(self._spool), dropped=lost)
+                _log.info(
+                    "publish_recovered", collector=self._name, attempts=attempt, waiting=len(self._spool), dropped=lost
+                )
                 attempt = 0

@@ -9,8 +9,8 @@ import msgspec
 
 from ingest.events.envelope import Data, Event, Instant, InvalidEvent, Text, exact, rounded, wide
 
-Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9]{1,11}$")]
-"""A currency's code in capitals: USD, EUR, BTC, USDT."""
+Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9]{1,11}$(?!\n)")]
+"""A currency's code in capitals: USD, EUR, BTC, USDT. (Python's `$` also matches before a line's end, hence the rest.)"""
 
 
 class Trade(Data):

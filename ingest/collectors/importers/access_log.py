@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ingest.collectors.importers.lines import Lines, LineTooLong
+from ingest.collectors.importers.lines import Lines
 from ingest.collectors.importers.mapping import Constant, check_fields, origin
-from ingest.collectors.importers.row import BadRow, Job, Row
+from ingest.collectors.importers.row import BadRow, Job, Row, line_rows
 from ingest.collectors.importers.values import shown
 
 COLUMNS = ("client", "ident", "user", "request", "status", "size")
@@ -22,7 +22,8 @@ _LINE = re.compile(
     r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<size>\d{1,18}|-)(?:\s|$)',
     re.ASCII,
 ).match
-_MONTHS = {name: f"{number:02}" for number, name in enumerate(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1)}
+_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTHS = {name: f"{number:02}" for number, name in enumerate(_NAMES, 1)}
 
 
 class AccessLogImporter:
@@ -40,23 +41,9 @@ class AccessLogImporter:
 
     def rows(self, lines: Lines) -> Iterator[Row]:
         """Every line is a row; blank ones are passed over and not counted."""
-        number = 0
-        while True:
-            lines.begin()
-            problem = None
-            line = ""
-            try:
-                line = next(lines)
-            except StopIteration:
-                return
-            except LineTooLong as error:
-                problem = str(error)
-            if problem is None and not line.strip():
-                continue
-            number += 1
-            yield Row(number, lines.first, lines.text, line, problem)
+        return line_rows(lines)
 
-    def kind(self, row: Row) -> str:
+    def kind(self, row: Row) -> str:  # noqa: ARG002  (other formats tell it by the row)
         """Every request is a measurement."""
         return "system"
 

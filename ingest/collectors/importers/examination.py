@@ -50,7 +50,9 @@ async def examine(path: Path, *, utf8: bool, on_bytes: Callable[[int, int], None
         try:
             found = await asyncio.to_thread(next, steps)
         except (EOFError, zlib.error) as error:
-            raise FileFault(f"{path}: the gzip data is cut off or damaged, the file is not complete ({error})") from None
+            raise FileFault(
+                f"{path}: the gzip data is cut off or damaged, the file is not complete ({error})"
+            ) from None
         except gzip.BadGzipFile as error:
             raise FileFault(f"{path}: the gzip data is damaged ({error})") from None
         except OSError as error:
@@ -116,4 +118,6 @@ class _Text:
         except UnicodeDecodeError as error:
             line = self._lines + error.object[: error.start].count(b"\n") + 1
             byte = error.object[error.start]
-            raise FileFault(f"{self._path}: line {line} is not UTF-8 (byte 0x{byte:02x}); save the file as UTF-8") from None
+            raise FileFault(
+                f"{self._path}: line {line} is not UTF-8 (byte 0x{byte:02x}); save the file as UTF-8"
+            ) from None

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from ingest.collectors.importers.lines import Lines, LineTooLong
-from ingest.collectors.importers.row import BadMapping, BadRow, Job, Row
+from ingest.collectors.importers.lines import Lines
+from ingest.collectors.importers.row import BadMapping, BadRow, Job, Row, line_rows
 from ingest.collectors.importers.shape import Shape
 from ingest.collectors.importers.table import kind_of
 from ingest.events import KINDS
 
-LOOKED_AT = 1_000
+LOOKED_AT = 200
 """Lines in whose keys the columns of plain objects are looked for."""
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -35,12 +35,14 @@ class NdjsonImporter:
     """One event a line. Numbers keep every digit that they are written with.
 
     CloudEvents keep their type, time and data; source, id and sequence are the file's and the row's, as for every import.
-    With a kind the lines are plain objects, whose keys are the columns of the mapping (those of the first 1,000 lines).
+    With a kind the lines are plain objects, whose keys are the columns of the mapping (those of the first 200 lines).
     """
 
     def __init__(self, job: Job) -> None:
         if job.mapping and job.kind is None:
-            raise BadMapping("--map is for plain objects, which need --type KIND too; CloudEvents are taken as they are")
+            raise BadMapping(
+                "--map is for plain objects, which need --type KIND too; CloudEvents are taken as they are"
+            )
         self._job = job
         self._plain = job.kind is not None
         self.kinds: tuple[str, ...] = (kind_of(job, "ndjson"),) if self._plain else tuple(KINDS)
@@ -49,7 +51,7 @@ class NdjsonImporter:
 
     def rows(self, lines: Lines) -> Iterator[Row]:
         """Every line is a row; blank ones are passed over and not counted."""
-        rows = _rows(lines)
+        rows = line_rows(lines)
         if not self._plain:
             return rows
         ahead = list(islice(rows, LOOKED_AT))
@@ -84,27 +86,11 @@ class NdjsonImporter:
             found = _cloud_event.decode(row.fields)
         except (msgspec.DecodeError, RecursionError) as error:
             raise BadRow(f"is no CloudEvent: {error}") from None
+        if found.specversion != "1.0":
+            raise BadRow("specversion: expected 1.0")
         if found.type not in KINDS:
             raise BadRow(f"type: expected {', '.join(KINDS)}")
         return found
-
-
-def _rows(lines: Lines) -> Iterator[Row]:
-    number = 0
-    while True:
-        lines.begin()
-        problem = None
-        line = ""
-        try:
-            line = next(lines)
-        except StopIteration:
-            return
-        except LineTooLong as error:
-            problem = str(error)
-        if problem is None and not line.strip():
-            continue
-        number += 1
-        yield Row(number, lines.first, lines.text, line, problem)
 
 
 def _texts(line: str) -> Mapping[str, str]:

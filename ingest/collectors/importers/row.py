@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from ingest.collectors.importers.lines import Lines
+from ingest.collectors.importers.lines import Lines, LineTooLong
 
 
 class ImportFault(Exception):
@@ -73,3 +73,22 @@ class Importer(Protocol):
 
     def event(self, row: Row) -> dict[str, Any]:
         """Returns the row's `type`, `time` and `data`. Raises BadRow."""
+
+
+def line_rows(lines: Lines) -> Iterator[Row]:
+    """Yields every line as a row; blank ones are passed over and not counted. `fields` is the line."""
+    number = 0
+    while True:
+        lines.begin()
+        problem = None
+        line = ""
+        try:
+            line = next(lines)
+        except StopIteration:
+            return
+        except LineTooLong as error:
+            problem = str(error)
+        if problem is None and not line.strip():
+            continue
+        number += 1
+        yield Row(number, lines.first, lines.text, line, problem)

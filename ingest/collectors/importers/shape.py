@@ -42,7 +42,9 @@ def fields_of(kind: str) -> dict[str, Field]:
     data = next(field.type for field in msgspec.structs.fields(KINDS[kind]) if field.name == "data")
     info = msgspec.inspect.type_info(data)
     assert isinstance(info, msgspec.inspect.StructType)
-    fields = {field.name: Field(_convert(field.type), field.required) for field in info.fields if field.name != "metrics"}
+    fields = {
+        field.name: Field(_convert(field.type), field.required) for field in info.fields if field.name != "metrics"
+    }
     if any(field.name == "metrics" for field in info.fields):
         fields |= {"metric": Field(str, False), "value": Field(metric_value(kind), False)}
     if "closed_at" not in fields:
@@ -102,11 +104,17 @@ class Shape:
         if needs_metrics:
             needed += ["metric", "value"]
         missing = [name for name in needed if name not in origins]
-        absent = [f"{one.name} (for {name})" for name, one in origins.items() if isinstance(one, Column) and one.name not in columns]
+        absent = [
+            f"{one.name} (for {name})"
+            for name, one in origins.items()
+            if isinstance(one, Column) and one.name not in columns
+        ]
         if missing or absent:
             found = ", ".join(columns) or "none"
             example = f"; say where it is with --map {missing[0]}=COLUMN" if missing else ""
-            raise FileFault(f"{job.path}: no column for {', '.join(missing + absent)}; the file's columns are {found}{example}")
+            raise FileFault(
+                f"{job.path}: no column for {', '.join(missing + absent)}; the file's columns are {found}{example}"
+            )
         for name, one in origins.items():
             if isinstance(one, Constant):
                 try:

@@ -42,7 +42,7 @@ class TableImporter:
         self._shape = self.shape([name for name in self._names if name])
         return records(lines, self._names, delimiter)
 
-    def kind(self, row: Row) -> str:
+    def kind(self, row: Row) -> str:  # noqa: ARG002  (other formats tell it by the row)
         """All rows of a table are of one kind."""
         return self.kinds[0]
 

@@ -57,7 +57,9 @@ def instant(text: str) -> str:
         else:
             found = dt.datetime.fromisoformat(text.removesuffix(" UTC"))
     except (ValueError, OverflowError):
-        raise BadRow(f"{shown(text)} is no time; expected one such as 2026-01-05 10:00:00 or 2026-01-05T10:00:00+01:00") from None
+        raise BadRow(
+            f"{shown(text)} is no time; expected one such as 2026-01-05 10:00:00 or 2026-01-05T10:00:00+01:00"
+        ) from None
     try:
         found = found.replace(tzinfo=dt.UTC) if found.tzinfo is None else found.astimezone(dt.UTC)
     except OverflowError:

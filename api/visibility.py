@@ -1,0 +1,24 @@
+"""What of an organization's data a caller may see: members see their own trades, owners, admins and API keys all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from api.auth.principal import Principal
+from api.errors import Problem
+from storage.rollup_query import Question
+
+
+def own_trades(principal: Principal) -> str | None:
+    """The one user whose trades the caller may see; None where all of them are."""
+    return (principal.user_id or "") if principal.role == "member" else None
+
+
+def narrowed(question: Question, principal: Principal) -> Question:
+    """The question about what the caller may see. Raises Problem 403 where it asks for somebody else's trades."""
+    own = own_trades(principal)
+    if own is None or question.rollup.event != "trade":
+        return question
+    if question.filters.get("user_id", (own,)) != (own,):
+        raise Problem(403, "filter: members see their own trades", parameter="filter")
+    return replace(question, filters={**question.filters, "user_id": (own,)})

@@ -1,0 +1,46 @@
+"""COPY alone: what the database reaches with the same raw rows and nothing else to do, which ingestion is measured against."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from uuid import UUID
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from aggregators.frames import raw_frame
+from ingest.events.decode import Limits, decode
+from storage.sink_sql import copy_statement, raw_csv
+
+ROWS = 20_000
+"""Rows in one COPY and one transaction: as many as the sink writes together at most."""
+
+
+def copy_alone(url: str, kind: str, organization: UUID, bodies: list[bytes]) -> float:
+    """Rows a second of COPY into a table like the sink's, indexes included; only the COPY is timed, the CSV is made before."""
+    table = f"bench_{kind}"
+    events = [
+        event
+        for body in bodies
+        for event in decode(body, "application/json", now=dt.datetime.now(dt.UTC), limits=Limits()).events
+    ]
+    pieces = []
+    for at in range(0, len(events), ROWS):
+        some = events[at : at + ROWS]
+        frame = raw_frame(kind, [str(organization)] * len(some), some)
+        pieces.append(b"".join(raw_csv(frame, at)))
+    with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
+        connection.execute(
+            SQL("create table if not exists {} (like {} including all)").format(
+                Identifier("store", table), Identifier("store", f"event_{kind}")
+            )
+        )
+        statement = copy_statement(frame, table)
+        started = time.perf_counter()
+        for piece in pieces:
+            with connection.transaction(), connection.cursor() as cursor, cursor.copy(statement) as copy:
+                copy.write(piece)
+        seconds = time.perf_counter() - started
+        connection.execute(SQL("drop table {}").format(Identifier("store", table)))
+    return len(events) / seconds

@@ -1,0 +1,104 @@
+"""A real service for the benchmarks: the process that `streamgauge run` starts, on a folder that is thrown away."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from storage.embedded import EmbeddedPostgres
+
+_START_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service: where it listens, its key and organization, its database and its process."""
+
+    host: str
+    port: int
+    key: str
+    organization: UUID
+    database_url: str
+    pid: int
+    folder: Path
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Service]:
+    """Starts the service with its embedded database, as anybody would, and stops both at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="streamgauge-bench-"))
+    # PostgreSQL's own user must be able to enter, where this one is root.
+    folder.chmod(0o755)
+    host, port = "127.0.0.1", _free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAMGAUGE_")}
+    environment.pop("DATABASE_URL", None)
+    environment |= {
+        "STREAMGAUGE_DATA": str(folder / "data"),
+        "STREAMGAUGE_PORT": str(port),
+        "STREAMGAUGE_COLLECT_HOST": "false",
+        "STREAMGAUGE_LOG_LEVEL": "warning",
+    }
+    root = Path(__file__).parent.parent
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(root / "streamgauge.py"), "run"], cwd=root, env=environment, stdout=log, stderr=log
+        )
+    try:
+        _wait(host, port, process, folder / "log")
+        credentials = json.loads((folder / "data" / "credentials.json").read_text())
+        with EmbeddedPostgres(folder / "data") as database:
+            yield Service(
+                host,
+                port,
+                credentials["api_key"],
+                UUID(credentials["organization_id"]),
+                database.start(),
+                process.pid,
+                folder,
+            )
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    """A port below the range that outgoing connections take theirs from."""
+    for port in range(18_000, 32_000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no port between 18000 and 32000 is free")
+
+
+def _wait(host: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://{host}:{port}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            if process.poll() is not None:
+                break
+            time.sleep(0.1)
+    raise RuntimeError(f"the service did not start:\n{log.read_text()[-3000:]}")

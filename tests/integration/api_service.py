@@ -1,0 +1,320 @@
+"""The whole service on a free port, over a database of the test's own and a clock that stands still until a test moves it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import random
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+from multidict import CIMultiDictProxy
+
+from aggregators.definitions import ROLLUPS
+from api.app import application
+from api.auth.authenticate import Authenticator
+from api.auth.keys import mint
+from api.observation import Observation
+from api.serve import serving
+from api.services import Services
+from api.stream.hub import Hub
+from ingest.direct import DirectLog
+from ingest.events.decode import Limits
+from ingest.log import Log
+from ingest.names import MetricNames
+from storage import identity
+from storage.database import Database
+from storage.metric_names import known_names
+from storage.sink import DatabaseSink
+
+SECRET = b"0123456789abcdef0123456789abcdef"
+NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+MAX_BODY = 8 * 1024 * 1024
+
+
+@dataclass
+class Clock:
+    """What time the service takes it to be: half a minute past noon, so that noon's own minute is over in no default range."""
+
+    now: datetime = NOON + timedelta(seconds=30)
+
+
+@dataclass
+class Reply:
+    """An answer that was read to its end."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        """The body with every number that has a point as a decimal."""
+        return json.loads(self.body, parse_float=Decimal)
+
+    @property
+    def rows(self) -> list[list[Any]]:
+        """The rows of a query."""
+        assert self.status == 200, self.text
+        return list(self.json["rows"])
+
+
+@dataclass
+class Api:
+    """A running service and somebody who has an API key of its organization with every scope."""
+
+    url: str
+    services: Services
+    clock: Clock
+    organization: UUID
+    session: aiohttp.ClientSession
+    headers: dict[str, str]
+    numbers: list[int] = field(default_factory=lambda: [0])
+
+    async def request(self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any) -> Reply:
+        """An answer, whatever its status."""
+        sent = {**self.headers, **(headers or {})}
+        async with self.session.request(method, self.url + path, headers=sent, **options) as answer:
+            return Reply(answer.status, answer.headers, await answer.read())
+
+    async def get(self, path: str, *, headers: dict[str, str] | None = None, **parameters: Any) -> Reply:
+        """Asks with query parameters; `from_` stands for `from`, a list for one that is repeated."""
+        pairs = [
+            (name.rstrip("_"), str(one))
+            for name, value in parameters.items()
+            for one in (value if isinstance(value, list) else [value])
+        ]
+        return await self.request("GET", path, headers=headers, params=pairs)
+
+    async def query(self, rollup: str, **parameters: Any) -> Reply:
+        """Asks `/api/v1/query`."""
+        return await self.get("/api/v1/query", rollup=rollup, **parameters)
+
+    async def post(self, body: bytes, content_type: str = "application/json", **headers: str) -> Reply:
+        """Sends a body of events as it is."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.request(
+            "POST", "/api/v1/events", data=io.BytesIO(body), headers={"Content-Type": content_type, **named}
+        )
+
+    async def send(self, events: Sequence[dict[str, Any]]) -> None:
+        """Sends events that must all be accepted."""
+        for at in range(0, len(events), 10_000):
+            part = events[at : at + 10_000]
+            reply = await self.post(json.dumps(part).encode())
+            assert (reply.status, reply.json) == (202, {"accepted": len(part), "rejected": []}), reply.text
+
+    def event(self, kind: str, data: dict[str, Any], time: datetime | str | None = None, **more: Any) -> dict[str, Any]:
+        """A CloudEvent with an id of its own; without a `time` it is of now."""
+        self.numbers[0] += 1
+        moment = self.clock.now if time is None else time
+        return {
+            "specversion": "1.0",
+            "id": f"event-{self.numbers[0]}",
+            "source": "test",
+            "type": kind,
+            "time": moment if isinstance(moment, str) else moment.isoformat(),
+            "data": data,
+            **more,
+        }
+
+    def system(self, host: str, time: datetime | None = None, **metrics: float) -> dict[str, Any]:
+        """A host's measurement."""
+        return self.event("system", {"host": host, "metrics": metrics}, time)
+
+    def enterprise(self, time: datetime | None = None, team: str | None = None, **metrics: Any) -> dict[str, Any]:
+        """An organization's report."""
+        return self.event("enterprise", {"metrics": metrics, **({"team_type": team} if team else {})}, time)
+
+    def trade(self, closed: datetime, pnl: str, **more: Any) -> dict[str, Any]:
+        """A trade that closed with this result before fees."""
+        data = {
+            "trade_id": f"trade-{self.numbers[0]}",
+            "user_id": "ann",
+            "broker": "broker",
+            "symbol": "EURUSD",
+            "side": "buy",
+            "quantity": 1,
+            "entry_price": 1,
+            "exit_price": 1,
+            "currency": "USD",
+            "pnl": pnl,
+            "opened_at": (closed - timedelta(hours=1)).isoformat(),
+            "closed_at": closed.isoformat(),
+            **more,
+        }
+        return self.event("trade", data, closed)
+
+    def view(self, action: str, time: datetime | None = None, id_: str | None = None, **more: Any) -> dict[str, Any]:
+        """One person's action on one video."""
+        data = {"video_id": "video", "creator_id": "creator", "user_id": "ann", "action": action, **more}
+        return self.event("view", data, time, **({"id": id_} if id_ else {}))
+
+    @asynccontextmanager
+    async def stream(
+        self, *, headers: dict[str, str] | None = None, narrow: bool = False, **parameters: Any
+    ) -> AsyncIterator[Stream]:
+        """An open stream of server-sent events; a `narrow` one has a small buffer for what is not read."""
+        pairs = [(name.rstrip("_"), str(value)) for name, value in parameters.items()]
+        sent = {**self.headers, **(headers or {})}
+        # Each stream has a connection of its own, as in a browser with HTTP/2.
+        async with (
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(socket_factory=_narrow if narrow else None)
+            ) as session,
+            session.get(self.url + "/api/v1/stream", params=pairs, headers=sent, timeout=LONG) as answer,
+        ):
+            assert answer.status == 200, await answer.text()
+            yield Stream(answer)
+
+
+def _narrow(address: aiohttp.AddrInfoType) -> socket.socket:
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+    return made
+
+
+LONG = aiohttp.ClientTimeout(total=60)
+
+
+@dataclass
+class Stream:
+    """What a reader of server-sent events sees."""
+
+    answer: aiohttp.ClientResponse
+    last_event_id: str = ""
+
+    async def next(self, seconds: float = 10) -> tuple[str, Any] | None:
+        """The next event's name and data; None at the end of the stream. Raises TimeoutError."""
+        return await asyncio.wait_for(self._next(), seconds)
+
+    async def _next(self) -> tuple[str, Any] | None:
+        name, data = "", ""
+        while line := await self.answer.content.readline():
+            text = line.decode().rstrip("\n")
+            field_, _, value = text.partition(": ")
+            if field_ == "id":
+                self.last_event_id = value
+            elif field_ == "event":
+                name = value
+            elif field_ == "data":
+                data = value
+            elif text == "" and data:
+                return name, json.loads(data, parse_float=Decimal)
+        return None
+
+    async def opened(self) -> bool:
+        """Returns once something came; False at the end of the stream."""
+        return bool(await asyncio.wait_for(self.answer.content.readline(), 10))
+
+    async def placed(self) -> None:
+        """Returns once the reader knows its place."""
+        while not self.last_event_id:
+            line = (await asyncio.wait_for(self.answer.content.readline(), 10)).decode()
+            if line.startswith("id: "):
+                self.last_event_id = line[4:].strip()
+
+    async def ids(self, number: int) -> list[str]:
+        """The ids of the next events, as many."""
+        found = []
+        for _ in range(number):
+            event = await self.next()
+            assert event is not None, f"the stream ended after {found}"
+            assert event[0] == "event", event
+            found.append(event[1]["id"])
+        return found
+
+
+async def until(holds: Callable[[], bool], seconds: float = 10) -> None:
+    """Waits until something holds; raises TimeoutError where it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110  (what is waited for has no event of its own)
+            await asyncio.sleep(0.01)
+
+
+async def make_organization(database: Database, name: str, *, time_zone: str = "UTC") -> tuple[UUID, dict[str, str]]:
+    """An organization and the headers of its API key."""
+    organization = await identity.create_organization(database, name, time_zone=time_zone)
+    key = mint()
+    await identity.create_api_key(
+        database, organization, name, prefix=key.prefix, key_digest=key.digest, scopes=["read", "events:write"]
+    )
+    return organization, {"Authorization": f"Bearer {key.text}"}
+
+
+def free_port() -> int:
+    """A port that nobody listens on, below those that the system gives to outgoing connections."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError("no port is free")
+
+
+@asynccontextmanager
+async def running(
+    url: str, *, clock: Clock | None = None, log: Log | None = None, known: Api | None = None, time_zone: str = "UTC"
+) -> AsyncIterator[Api]:
+    """The service; over the database of a `known` one it is that one started again, with the same organization and key."""
+    clock = clock or (known.clock if known else Clock())
+    database = Database(url)
+    await database.open()
+    observation = Observation()
+    sink = DatabaseSink(url, ROLLUPS)
+    direct = DirectLog(sink, observation)
+    hub = Hub(database, observation)
+    await hub.start()
+    services = Services(
+        database=database,
+        log=log or direct,
+        names=MetricNames(await known_names(database)),
+        limits=Limits(),
+        authenticator=Authenticator(database, SECRET, now=lambda: clock.now),
+        hub=hub,
+        observation=observation,
+        now=lambda: clock.now,
+        max_body_bytes=MAX_BODY,
+    )
+    made = (
+        (known.organization, known.headers) if known else await make_organization(database, "Acme", time_zone=time_zone)
+    )
+    numbers = known.numbers if known else [0]
+    try:
+        async with (
+            serving(application(services), "127.0.0.1", free_port()) as port,
+            aiohttp.ClientSession() as session,
+        ):
+            yield Api(f"http://127.0.0.1:{port}", services, clock, made[0], session, made[1], numbers)
+    finally:
+        await hub.stop()
+        await direct.close()
+        sink.close()
+        await database.close()
+
+
+@asynccontextmanager
+async def another(api: Api, name: str, *, time_zone: str = "UTC") -> AsyncIterator[Api]:
+    """Somebody else's view of the same service: another organization, another key."""
+    organization, headers = await make_organization(api.services.database, name, time_zone=time_zone)
+    yield Api(api.url, api.services, api.clock, organization, api.session, headers)
+
+
+def utc_now() -> datetime:
+    """The wall clock, for access tokens, whose time is checked against it."""
+    return datetime.now(UTC)

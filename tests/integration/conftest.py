@@ -1,0 +1,29 @@
+"""The running service, for the tests of what it promises over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.conftest import database_of
+from tests.integration.api_service import Api, running
+
+
+@pytest.fixture(scope="session")
+def service_database(postgres: str, template: str) -> Iterator[str]:
+    """The URL of one database for all tests of the running service: each has an organization of its own, and sees nothing else."""
+    name = sql.Identifier("service")
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {} template {}").format(name, sql.Identifier(template)))
+        yield database_of(postgres, "service")
+        connection.execute(sql.SQL("drop database {} with (force)").format(name))
+
+
+@pytest.fixture
+async def api(service_database: str) -> AsyncIterator[Api]:
+    """The whole service, at noon of 10 March 2026, and somebody of a new organization."""
+    async with running(service_database) as service:
+        yield service

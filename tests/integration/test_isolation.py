@@ -1,0 +1,183 @@
+"""No organization sees another one's rows: by no endpoint, by no cursor, and by no SQL under the API's role."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from api.auth.tokens import OwnTokens
+from storage import identity
+from tests.integration.api_service import NOON, Api, another, utc_now
+from tests.integration.api_service import SECRET as TOKEN_SECRET
+
+MARK = "zq-marker"
+"""Stands in every text that the other organization sends."""
+
+
+async def fill(api: Api, mark: str) -> None:
+    """Events of every kind whose every text holds the mark and whose every number is the organization's own."""
+    number = 7_654_321 if mark == MARK else 5
+    texts = {name: f"{mark}-{name}" for name in ("user_id", "broker", "symbol", "strategy", "trade_id")}
+    await api.send(
+        [
+            {**api.system(f"{mark}-host", cpu_usage=number), "source": mark, "sequence": 1},
+            {**api.enterprise(green_score=number, team=f"{mark}-team"), "source": mark},
+            {**api.enterprise(green_score=number), "source": mark},
+            {**api.trade(NOON, str(number), **texts), "source": mark},
+            {**api.view("like", creator_id=f"{mark}-c", video_id=f"{mark}-v", user_id=f"{mark}-u"), "source": mark},
+        ]
+    )
+
+
+async def test_no_answer_holds_a_byte_of_anothers(api: Api) -> None:
+    async with another(api, MARK) as other:
+        await fill(other, MARK)
+        await fill(api, "ours")
+        paths = [
+            *(
+                f"/api/v1/query?rollup={rollup}&group_by={keys}&from=2026-03-01&to=2026-03-20{more}"
+                for rollup, keys in (
+                    ("system_metrics", "host,metric"),
+                    ("enterprise_metrics", "team_type,metric"),
+                    ("trade_pnl", "user_id,broker,symbol,strategy,currency"),
+                    ("video_engagement", "creator_id,video_id"),
+                )
+                for more in ("", "&grain=1d", "&limit=1", "&grain=1d&fill=zero")
+            ),
+            f"/api/v1/query?rollup=system_metrics&filter=host:{MARK}-host",
+            f"/api/v1/dashboard/stats?host={MARK}-host",
+            "/api/v1/dashboard/stats",
+            "/api/unify/v1/metrics?time_range=all",
+            f"/api/unify/v1/metrics?user_id={MARK}-user_id",
+            "/api/unify/v1/reports/pnl",
+            f"/api/unify/v1/reports/pnl?broker={MARK}-broker",
+            "/users/top",
+            "/api/v1/rollups",
+            f"/api/v1/events/sequence?type=system&source={MARK}",
+            "/metrics",
+        ]
+        for path in paths:
+            reply = await api.request("GET", path)
+            assert reply.status == 200, reply.text
+            # A name that the asker wrote may come back in an error, never in rows.
+            assert MARK not in reply.text, path
+            assert "7654321" not in reply.text, path
+            assert str(other.organization) not in reply.text
+            assert (
+                "7654321" in (await other.request("GET", path)).text
+                or "ours" not in (await other.request("GET", path)).text
+            )
+        assert (await api.get("/api/v1/events/sequence", type="system", source=MARK)).json["sequence"] is None
+        assert (await other.get("/api/v1/events/sequence", type="system", source=MARK)).json["sequence"] == 1
+
+        first = await other.query("system_metrics", group_by="host,metric", limit=1, from_="2026-03-01", grain="1d")
+        cursor = first.json["cursor"]
+        if cursor is not None:
+            reply = await api.query("system_metrics", group_by="host,metric", grain="1d", cursor=cursor)
+            assert MARK not in reply.text
+
+        etag = (await other.request("GET", "/users/top")).headers["ETag"]
+        assert (await api.request("GET", "/users/top", headers={"If-None-Match": etag})).status == 200
+        for header in ({"X-Organization-ID": str(other.organization)}, {"X-Organization-ID": MARK}):
+            reply = await api.request("GET", "/users/top", headers=header)
+            assert reply.status in (400, 403)
+            assert MARK not in reply.text or header["X-Organization-ID"] == MARK
+
+
+async def test_the_same_identity_in_two_organizations_is_two_events(api: Api) -> None:
+    async with another(api, "Other") as other:
+        event = {**api.system("web", cpu_usage=1), "id": "same", "source": "same"}
+        numbered = {**event, "source": "numbered", "sequence": 5}
+        await api.send([event, numbered])
+        await other.send([event, numbered])
+        for one in (api, other):
+            assert (await one.query("system_metrics", measures="count")).rows == [[2]]
+
+
+async def test_a_member_sees_their_own_trades_and_an_owner_all(api: Api) -> None:
+    accounts: dict[str, dict[str, str]] = {}
+    for role in ("owner", "member"):
+        account = await identity.create_account(api.services.database, f"{role}@example.com", "hash")
+        await identity.create_membership(api.services.database, account, api.organization, role)  # type: ignore[arg-type]
+        accounts[role] = {
+            "Authorization": f"Bearer {OwnTokens(TOKEN_SECRET).issue(account, now=utc_now())}",
+            "id": str(account),
+        }
+    api.clock.now = utc_now()
+    mine = accounts["member"].pop("id")
+    accounts["owner"].pop("id")
+    closed = api.clock.now - timedelta(minutes=1)
+    await api.send([api.trade(closed, "1", user_id=mine), api.trade(closed, "10", user_id="somebody")])
+
+    async def net(headers: dict[str, str], **more: Any) -> Any:
+        return (await api.query("trade_pnl", measures="net", headers=headers, **more)).rows[0][0]
+
+    assert await net(accounts["owner"]) == await net(api.headers) == 11
+    assert await net(accounts["member"]) == await net(accounts["member"], filter=f"user_id:{mine}") == 1
+    reply = await api.query("trade_pnl", measures="net", headers=accounts["member"], filter="user_id:somebody")
+    assert (reply.status, reply.json["parameter"]) == (403, "filter")
+    for path in ("/api/unify/v1/metrics", "/api/unify/v1/reports/pnl"):
+        assert (
+            "11" not in (await api.get(path, headers=accounts["member"])).text.replace("2026-11", "").split("as_of")[0]
+        )
+        assert (await api.get(path, headers=accounts["member"], user_id="somebody")).status == 403
+    asked = {"rollup": "trade_pnl", "measures": "net"}
+    async with (
+        api.stream(headers=accounts["member"], **asked) as his,
+        api.stream(headers=accounts["owner"], **asked) as hers,
+    ):
+        assert ((await his.next()) or ("", {}))[1]["rows"] == [[1]]
+        assert ((await hers.next()) or ("", {}))[1]["rows"] == [[11]]
+    async with api.stream(mode="events", headers=accounts["member"]) as events:
+        await events.placed()
+        last = api.trade(closed, "3", user_id=mine)
+        await api.send([api.trade(closed, "2", user_id="somebody"), last])
+        assert await events.ids(1) == [last["id"]]
+
+
+async def test_under_the_apis_role_sql_reads_nothing_without_an_organization(api: Api, service_database: str) -> None:
+    await fill(api, "ours")
+    await api.get("/users/top")
+    with psycopg.connect(service_database, autocommit=True) as connection:
+        relations = connection.execute(
+            "select n.nspname, c.relname, c.relkind from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+            " where c.relkind in ('r', 'v', 'm', 'p', 'f', 'S') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
+            " order by 1, 2"
+        ).fetchall()
+        assert {schema for schema, _, _ in relations} >= {"app", "store"}
+        filled = 0
+        for schema, name, kind in relations:
+            query = sql.SQL("select * from {}").format(sql.Identifier(schema, name))
+            if schema != "app":
+                for organization in (None, api.organization):
+                    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                        read(connection, query, organization)
+                continue
+            assert kind == "v", f"{name} is not a barrier view"
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                read(connection, query, None)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                read(connection, query, "")
+            assert read(connection, query, "00000000-0000-0000-0000-000000000000") == []
+            filled += bool(read(connection, query, api.organization))
+            with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState)):
+                read(connection, sql.SQL("delete from {}").format(sql.Identifier(schema, name)), api.organization)
+        assert filled >= 15
+        options = connection.execute(
+            "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'app'"
+            " and c.relkind = 'v' and not coalesce('security_barrier=true' = any(c.reloptions), false)"
+        ).fetchall()
+        assert options == []
+
+
+def read(connection: psycopg.Connection[Any], query: sql.Composed, organization: Any) -> list[Any]:
+    """The rows that the API's role reads for an organization (None: for none)."""
+    with connection.transaction(force_rollback=True):
+        connection.execute("set local role streamgauge_api")
+        if organization is not None:
+            connection.execute("select set_config('app.organization', %s, true)", (str(organization),))
+        return connection.execute(query).fetchall()

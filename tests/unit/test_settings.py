@@ -1,0 +1,87 @@
+"""The settings: defaults, every variable by its name, unknown names with the nearest known one, bad values named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from front.settings import NAMES, InvalidSetting, Settings, read, variable
+
+VALUES = {
+    "host": ("0.0.0.0", "0.0.0.0"),
+    "port": ("9000", 9_000),
+    "data": ("/var/lib/streamgauge", Path("/var/lib/streamgauge")),
+    "public_url": ("https://gauge.example.com", "https://gauge.example.com"),
+    "database_url": ("postgresql://u@h/d", "postgresql://u@h/d"),
+    "kafka_bootstrap_servers": ("a:9092,b:9092", "a:9092,b:9092"),
+    "jwt_secret": ("s" * 32, "s" * 32),
+    "queue_events": ("5000", 5_000),
+    "group_events": ("10", 10),
+    "max_body_bytes": ("1048576", 1_048_576),
+    "earliest": ("2010-01-01", "2010-01-01"),
+    "ahead_minutes": ("0", 0),
+    "metric_names": ("12", 12),
+    "ledger_hours": ("72", 72),
+    "ledger_slices": ("8", 8),
+    "collect_host": ("false", False),
+    "public_operations": ("true", True),
+    "log_format": ("json", "json"),
+    "log_level": ("debug", "debug"),
+}
+
+
+def test_without_an_environment_there_are_the_defaults() -> None:
+    settings = read({})
+    assert settings == Settings()
+    assert (settings.port, settings.data, settings.database_url) == (8_000, Path("data"), None)
+    assert read({"HOME": "/", "PORT": "1", "STREAMGAUGE_PORT": ""}) == settings
+
+
+def test_every_setting_is_read_from_its_variable() -> None:
+    assert set(VALUES) == {field.name for field in msgspec.structs.fields(Settings)}
+    for name, (text, value) in VALUES.items():
+        assert getattr(read({variable(name): text}), name) == value
+    together = read({variable(name): text for name, (text, _) in VALUES.items()})
+    assert msgspec.structs.asdict(together) == {name: value for name, (_, value) in VALUES.items()}
+    for name, known in NAMES.items():
+        assert variable(name) == known
+        with pytest.raises(InvalidSetting):
+            read({f"STREAMGAUGE_{name.upper()}": "x"})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("STREAMGAUGE_PROT", "STREAMGAUGE_PORT"),
+        ("STREAMGAUGE_QUEUE_EVENT", "STREAMGAUGE_QUEUE_EVENTS"),
+        ("STREAMGAUGE_port", "STREAMGAUGE_PORT"),
+        ("STREAMGAUGE_MAX_BODY", "STREAMGAUGE_MAX_BODY_BYTES"),
+        ("STREAMGAUGE_DATA_FOLDER", "STREAMGAUGE_DATA"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(wrong: str, right: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"^{wrong}: .*did you mean {right}\\?"):
+        read({wrong: "1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STREAMGAUGE_PORT", "http"),
+        ("STREAMGAUGE_PORT", "65536"),
+        ("STREAMGAUGE_PORT", "-1"),
+        ("STREAMGAUGE_PORT", "80.5"),
+        ("STREAMGAUGE_QUEUE_EVENTS", "999"),
+        ("STREAMGAUGE_GROUP_EVENTS", "0"),
+        ("STREAMGAUGE_MAX_BODY_BYTES", "1e12"),
+        ("STREAMGAUGE_AHEAD_MINUTES", "1441"),
+        ("STREAMGAUGE_COLLECT_HOST", "perhaps"),
+        ("STREAMGAUGE_PUBLIC_OPERATIONS", "2"),
+        ("STREAMGAUGE_LEDGER_SLICES", "many"),
+    ],
+)
+def test_a_bad_value_names_its_variable(name: str, value: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"^{name}: "):
+        read({name: value})
