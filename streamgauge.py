@@ -49,11 +49,7 @@ def _settings() -> Settings:
 
 
 def _logging(found: Settings) -> None:
-    level = logging.getLevelNamesMapping().get(found.log_level.upper())
-    if level is None:
-        raise InvalidSetting("STREAMGAUGE_LOG_LEVEL: expected debug, info, warning or error")
-    if found.log_format not in ("console", "json"):
-        raise InvalidSetting("STREAMGAUGE_LOG_FORMAT: expected console or json")
+    level = logging.getLevelNamesMapping()[found.log_level.upper()]
     renderer: Any = structlog.processors.JSONRenderer()
     if found.log_format == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())

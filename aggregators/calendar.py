@@ -101,8 +101,10 @@ def buckets(start: dt.datetime, end: dt.datetime, grain: str, tz: ZoneInfo) -> I
         day = current.astimezone(tz).date()
         while current < end:
             yield current
-            day = _following_day(day, grain)
-            current = midnight(day, tz)
+            before = current
+            while current == before:  # a day that a zone left out begins where the next one does
+                day = _following_day(day, grain)
+                current = midnight(day, tz)
         return
     while current < end:
         yield current

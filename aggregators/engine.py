@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
@@ -10,7 +12,12 @@ from aggregators.rollup import LAST_PLACE, Measure, Rollup
 from aggregators.sketch_columns import Integers, Sketches
 from aggregators.sketches import bin_index, pack, register
 
-_DTYPES = {"bigint": pl.Int64, "double precision": pl.Float64, "numeric": MONEY, "bigint[]": pl.List(pl.Int64)}
+_DTYPES: dict[str, Any] = {
+    "bigint": pl.Int64,
+    "double precision": pl.Float64,
+    "numeric": MONEY,
+    "bigint[]": pl.List(pl.Int64),
+}
 _EMPTY_KEY = ""
 
 _MONEY_CEILING = 4e19

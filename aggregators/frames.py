@@ -15,6 +15,7 @@ from ingest.events.envelope import FRACTION_DIGITS
 
 TIME = pl.Datetime("us", "UTC")
 MONEY = pl.Decimal(38, FRACTION_DIGITS)
+_TINY = 1e-280
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 
@@ -128,7 +129,11 @@ def long_metrics(frame: pl.DataFrame, value_type: Any) -> pl.DataFrame:
         found = _parsed_metrics(frame["metrics"])
     counts, names, values = found
     rows = pl.int_range(frame.height, eager=True).repeat_by(counts).explode(empty_as_null=False)
-    return frame.drop("metrics")[rows].with_columns(names.alias("metric"), values.cast(value_type).alias("value"))
+    value = pl.col("value").cast(value_type)
+    if value_type != MONEY:
+        # PostgreSQL refuses a quotient or a product below the smallest double, so figures that small are rolled up as zero.
+        value = pl.when(value.abs() < _TINY).then(0.0).otherwise(value).alias("value")
+    return frame.drop("metrics")[rows].with_columns(names.alias("metric"), values.alias("value")).with_columns(value)
 
 
 _Metrics = tuple[pl.Series, pl.Series, pl.Series]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from aggregators.sketches import SHIFT
+from aggregators.sketches import SHIFT, bin_value, distinct
 
 Integers = NDArray[np.int64]
 
@@ -70,7 +71,27 @@ class Sketches:
     def column(self, height: int) -> pl.Series:
         """A list of pairs for each of `height` rows, null where there are none; only of merged ones."""
         lists = (
-            pl.DataFrame({"owner": self.owners, "pairs": self.pairs}).group_by("owner", maintain_order=True).agg("pairs")
+            pl.DataFrame({"owner": self.owners, "pairs": self.pairs})
+            .group_by("owner", maintain_order=True)
+            .agg("pairs")
         )
         rows = pl.DataFrame({"owner": np.arange(height)})
         return rows.join(lists, on="owner", how="left", maintain_order="left")["pairs"]
+
+    def quantiles(self, height: int, q: float) -> list[float | None]:
+        """`sketches.quantile` of each of `height` rows; only of merged bins."""
+        reached = np.cumsum(self.pairs & _MASK)
+        ends = self.ends(height)
+        before = np.concatenate([np.zeros(1, dtype=np.int64), reached])[np.concatenate([[0], ends[:-1]])]
+        totals = np.concatenate([np.zeros(1, dtype=np.int64), reached])[ends] - before
+        ranks = np.maximum(1, np.ceil(q * totals - 1e-9).astype(np.int64))
+        places = np.searchsorted(reached, before + ranks)
+        return [
+            bin_value(int(self.pairs[place] >> SHIFT)) if total else None
+            for place, total in zip(places.tolist(), totals.tolist(), strict=True)
+        ]
+
+    def distincts(self, height: int) -> list[int]:
+        """`sketches.distinct` of each of `height` rows; only of merged registers."""
+        ends = self.ends(height).tolist()
+        return [distinct(self.pairs[start:end].tolist()) for start, end in pairwise([0, *ends])]

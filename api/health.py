@@ -28,7 +28,7 @@ async def health(request: web.Request) -> web.StreamResponse:
     return json_answer(Health("ok", "ok"))
 
 
-async def metrics(request: web.Request) -> web.StreamResponse:
+async def prometheus(request: web.Request) -> web.StreamResponse:
     """The service's own counters in Prometheus' text format. They hold no organization's data."""
     parts = services(request)
     if not parts.public_operations and request.get(PRINCIPAL) is None:
@@ -50,5 +50,5 @@ ROUTES = [
         errors=(503,),
         anonymous=True,
     ),
-    Route("GET", "/metrics", metrics, "Prometheus metrics", scope=None, media="text/plain", tags=("operations",)),
+    Route("GET", "/metrics", prometheus, "Prometheus metrics", scope=None, media="text/plain", tags=("operations",)),
 ]

@@ -75,7 +75,7 @@ def rollup_named(name: str) -> Rollup:
 def parse(parameters: QueryParameters, *, now: dt.datetime, default_zone: str) -> Question:
     """The question that the parameters ask. Raises Problem 400, which names the parameter."""
     rollup = rollup_named(parameters.rollup)
-    tz = ranges.time_zone(parameters.tz, default_zone)
+    tz = ranges.asked_zone(parameters.tz, default_zone)
     grain = parameters.grain
     if grain in ("1m", "5m", "15m") and grain not in rollup.grains and not (grain == "5m" and "1m" in rollup.grains):
         raise Problem(400, f"grain: {rollup.name} is kept from {rollup.grains[0]} upward", parameter="grain")

@@ -17,7 +17,7 @@ TIME_RANGES = {"24h": 1, "7d": 7, "30d": 30, "90d": 90, "365d": 365}
 """`time_range` in local days, today included (24h: the last 24 hours)."""
 
 
-def time_zone(text: str | None, default: str) -> ZoneInfo:
+def asked_zone(text: str | None, default: str) -> ZoneInfo:
     """The zone of a `tz` parameter; raises Problem 400."""
     try:
         return calendar.zone(text or default)

@@ -195,7 +195,7 @@ def _filters(parameters: TradeQuery, principal: Principal) -> dict[str, tuple[st
 
 
 async def _period(connection: AsyncConn, parameters: TradeQuery, zone: str, now: dt.datetime) -> Period:
-    tz = ranges.time_zone(parameters.tz, zone)
+    tz = ranges.asked_zone(parameters.tz, zone)
     today = now.astimezone(tz).date()
     if parameters.from_ or parameters.to:
         if parameters.time_range:

@@ -21,13 +21,14 @@ import structlog
 
 from aggregators.definitions import BY_NAME, ROLLUPS
 from api.app import application
-from api.auth.authenticate import Authenticator
+from api.auth.authenticate import Authenticator, utc_now
 from api.auth.first_secrets import first_secrets
 from api.auth.passwords import Passwords
 from api.observation import Observation
 from api.serve import serving
 from api.services import Services
 from api.stream.hub import Hub
+from front.settings import InvalidSetting, Settings
 from ingest.collectors.host import HostCollector
 from ingest.collectors.incarnation import incarnation
 from ingest.direct import DirectLog
@@ -37,7 +38,6 @@ from ingest.log import Batch, Log
 from ingest.names import MetricNames
 from jobs.demo import run_demo
 from jobs.scheduler import housekeeping
-from front.settings import InvalidSetting, Settings
 from storage.bootstrap import ADMIN_EMAIL, Bootstrap, bootstrap, ensure_demo_organization
 from storage.database import Database
 from storage.embedded import EmbeddedPostgres
@@ -52,10 +52,8 @@ log = structlog.get_logger(__name__)
 
 CREDENTIALS = "credentials.json"
 
-
-def utc_now() -> dt.datetime:
-    """The wall clock."""
-    return dt.datetime.now(dt.UTC)
+DEMO_SEED = 2026
+"""The same at every start: a demo that starts again goes on where it was."""
 
 
 @contextmanager
@@ -140,7 +138,7 @@ async def service(settings: Settings, *, demo: bool) -> AsyncIterator[Running]:
             log=direct,
             names=MetricNames(await known_names(database), limit=settings.metric_names),
             limits=Limits(
-                earliest=dt.datetime.fromisoformat(settings.earliest).replace(tzinfo=dt.UTC),
+                earliest=dt.datetime.combine(settings.earliest, dt.time(), dt.UTC),
                 ahead=dt.timedelta(minutes=settings.ahead_minutes),
             ),
             authenticator=Authenticator(database, jwt_secret(settings)),
@@ -162,7 +160,7 @@ async def service(settings: Settings, *, demo: bool) -> AsyncIterator[Running]:
         if settings.collect_host:
             tasks(_host_collector(direct, first.organization).run)
         if demo_organization is not None:
-            tasks(lambda: run_demo(_publisher(direct, demo_organization), utc_now))
+            tasks(lambda: run_demo(_publisher(direct, demo_organization), utc_now, Random(DEMO_SEED)))  # noqa: S311
         base = settings.public_url or f"http://127.0.0.1:{port}"
         _refresh_url(settings.data / CREDENTIALS, base)
         yield Running(
@@ -226,7 +224,8 @@ async def _tasks() -> AsyncIterator[Callable[[Callable[[], Awaitable[object]]], 
 
 def _publisher(direct: Log, organization: UUID) -> Callable[[list[Event]], Awaitable[None]]:
     async def publish(events: list[Event]) -> None:
-        await direct.publish(Batch(organization, events))
+        for refusal in await direct.publish(Batch(organization, events)):
+            log.warning("own_event_refused", id=events[refusal.position].id, error=refusal.error)
 
     return publish
 

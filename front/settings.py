@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -40,15 +41,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_events: Annotated[int, msgspec.Meta(ge=1_000)] = 100_000
     group_events: Annotated[int, msgspec.Meta(ge=1)] = 20_000
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1_024, le=1_073_741_824)] = 33_554_432
-    earliest: str = "2000-01-01"
+    earliest: dt.date = dt.date(2000, 1, 1)
     ahead_minutes: Annotated[int, msgspec.Meta(ge=0, le=1_440)] = 10
     metric_names: Annotated[int, msgspec.Meta(ge=1)] = 1_000
     ledger_hours: Annotated[int, msgspec.Meta(ge=1)] = 48
     ledger_slices: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 64
     collect_host: bool = True
     public_operations: bool | None = None
-    log_format: str = "console"
-    log_level: str = "info"
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 NAMES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -88,18 +89,17 @@ def _packed(values: NDArray[np.int64] | NDArray[np.float64], form: str, element:
     return header + body.tobytes()
 
 
-def unpacked(sent: bytes) -> bytes:
-    """The elements of a bigint[] that array_send wrote, each behind its length; `element_values` reads many of them joined."""
-    return sent[20:]
+SENT_HEADER = 20
+"""Bytes before the elements in what array_send writes of an array with elements; of one without, it writes less."""
 
 
-def element_values(joined: bytes) -> NDArray[np.int64]:
-    """The values of joined `unpacked` arrays, in order."""
-    return np.frombuffer(joined, dtype=[("length", ">i4"), ("value", ">i8")])["value"].astype(np.int64)
+def elements(sent: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The values of many bigint[], one behind the other, and how many each has; each as array_send wrote it, without its header."""
+    counts = np.array([len(one) for one in sent], dtype=np.int64) // _ELEMENT.itemsize
+    return np.frombuffer(b"".join(sent), dtype=_ELEMENT)["value"].astype(np.int64), counts
 
 
-ELEMENT_BYTES = 12
-"""Of one element in `unpacked`."""
+_ELEMENT = np.dtype([("length", ">i4"), ("value", ">i8")])
 
 
 def literal(series: pl.Series) -> str:

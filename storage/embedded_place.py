@@ -31,7 +31,7 @@ _LONGEST_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
 
 
 @dataclass(frozen=True)
-class Account:
+class ServerAccount:
     """The user that the server runs as; `switch` where that is not the user of this process, which is root then."""
 
     uid: int
@@ -41,7 +41,7 @@ class Account:
 
 
 def run_as(
-    account: Account, command: Sequence[str | Path], *, keep: Sequence[int] = (), output: int | None = None
+    account: ServerAccount, command: Sequence[str | Path], *, keep: Sequence[int] = (), output: int | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Runs a program of PostgreSQL (or `sh`) as the account, in a session of its own that Ctrl-C does not reach.
 
@@ -67,7 +67,7 @@ def run_as(
     )
 
 
-def launch(account: Account, command: Sequence[str | Path], keep: int, log: int) -> None:
+def launch(account: ServerAccount, command: Sequence[str | Path], keep: int, log: int) -> None:
     """Starts a program that goes on by itself, no child of ours; it inherits `keep`, and `log` as its output."""
     try:
         run_as(account, ["/bin/sh", "-c", '"$@" &', "sh", *command], keep=[keep], output=log)
@@ -75,7 +75,7 @@ def launch(account: Account, command: Sequence[str | Path], keep: int, log: int)
         os.close(log)
 
 
-def locate(folder: Path) -> tuple[Path, Account]:
+def locate(folder: Path) -> tuple[Path, ServerAccount]:
     """The cluster's home for a data folder (resolved), made where it is missing, and the user its server runs as.
 
     It is `postgres` in the data folder if the server's user can work there, else a folder of the system that the file
@@ -89,9 +89,9 @@ def locate(folder: Path) -> tuple[Path, Account]:
         note, inside = folder / NOTE, folder / "postgres"
         if note.exists():
             home = _noted(folder, note)
-            account = prepare(home)
+            account = prepare_place(home)
         elif (inside / "data").exists() or os.geteuid() != 0:
-            home, account = inside, prepare(inside)
+            home, account = inside, prepare_place(inside)
         else:
             found = _try_inside(inside)
             if found is not None:
@@ -127,14 +127,14 @@ def _noted(folder: Path, note: Path) -> Path:
                     f"{folder} is a copy of {owner}, which the cluster in {home} belongs to: "
                     f"delete {note} to start empty"
                 )
-        write_file(back, os.fsencode(folder), prepare(home))
+        write_file(back, os.fsencode(folder), prepare_place(home))
     return home
 
 
-def _try_inside(home: Path) -> Account | None:
+def _try_inside(home: Path) -> ServerAccount | None:
     """Makes the home in the data folder; None, and nothing left behind, where root's server could not work there."""
     try:
-        account = prepare(home)
+        account = prepare_place(home)
         if _can_work_in(home, account):
             return account
     except PermissionError:
@@ -144,7 +144,7 @@ def _try_inside(home: Path) -> Account | None:
     return None
 
 
-def _make_elsewhere(folder: Path) -> tuple[Path, Account]:
+def _make_elsewhere(folder: Path) -> tuple[Path, ServerAccount]:
     """A new home in the system's folder, named after the data folder."""
     _make_public(SYSTEM_FOLDER)
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
@@ -154,7 +154,7 @@ def _make_elsewhere(folder: Path) -> tuple[Path, Account]:
         with contextlib.suppress(FileExistsError):
             home.mkdir(mode=0o700)
             break
-    return home, prepare(home)
+    return home, prepare_place(home)
 
 
 def _make_public(folder: Path) -> None:
@@ -163,7 +163,7 @@ def _make_public(folder: Path) -> None:
     folder.chmod(0o755)
 
 
-def prepare(folder: Path, account: Account | None = None) -> Account:
+def prepare_place(folder: Path, account: ServerAccount | None = None) -> ServerAccount:
     """Makes the folder, or takes over one of root's, private to the account; without one, to whoever fits its owner.
 
     Raises `ClusterUnreachableError` where the folder is another user's, or a link.
@@ -182,19 +182,19 @@ def prepare(folder: Path, account: Account | None = None) -> Account:
     return account
 
 
-def _account(owner: int) -> Account:
+def _account(owner: int) -> ServerAccount:
     """Who the server runs as: this user; for root the owner of what is there already, or a user without privileges."""
     uid = os.geteuid()
     if uid != 0:
-        return Account(uid, os.getegid(), _name_of(uid), switch=False)
+        return ServerAccount(uid, os.getegid(), _name_of(uid), switch=False)
     with contextlib.suppress(KeyError):
         if owner != 0:
             entry = pwd.getpwuid(owner)
-            return Account(entry.pw_uid, entry.pw_gid, entry.pw_name, switch=True)
+            return ServerAccount(entry.pw_uid, entry.pw_gid, entry.pw_name, switch=True)
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(name)
-            return Account(entry.pw_uid, entry.pw_gid, entry.pw_name, switch=True)
+            return ServerAccount(entry.pw_uid, entry.pw_gid, entry.pw_name, switch=True)
     raise EmbeddedPostgresError(
         "PostgreSQL does not run as root, and there is neither a user postgres nor a user nobody"
     )
@@ -207,13 +207,13 @@ def _name_of(uid: int) -> str:
         raise EmbeddedPostgresError(f"PostgreSQL needs a name for its user, and the user id {uid} has none") from None
 
 
-def _can_work_in(folder: Path, account: Account) -> bool:
+def _can_work_in(folder: Path, account: ServerAccount) -> bool:
     """Whether the account can enter the folder and write there, asked by trying: access lists count too."""
     script = 'cd "$1" 2>/dev/null && test -w .'
     return run_as(account, ["/bin/sh", "-c", script, "sh", folder]).returncode == 0
 
 
-def open_private(path: Path, flags: int, account: Account) -> int:
+def open_private(path: Path, flags: int, account: ServerAccount) -> int:
     """Opens a file of mode 0600 that the account owns, made where it is missing; a link is refused."""
     file = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     if account.switch:
@@ -221,7 +221,7 @@ def open_private(path: Path, flags: int, account: Account) -> int:
     return file
 
 
-def write_file(path: Path, content: bytes, account: Account | None) -> None:
+def write_file(path: Path, content: bytes, account: ServerAccount | None) -> None:
     """Writes a small file of mode 0644, owned by the account, so that it is there in full or not at all."""
     unfinished = path.with_name(f".{path.name}.new")
     unfinished.unlink(missing_ok=True)
@@ -236,14 +236,14 @@ def write_file(path: Path, content: bytes, account: Account | None) -> None:
     unfinished.rename(path)
 
 
-def socket_folder(home: Path, account: Account) -> Path:
+def socket_folder(home: Path, account: ServerAccount) -> Path:
     """A private folder for the server's socket: in the home, or elsewhere where the socket's path would not fit.
 
     Raises `ClusterUnreachableError` where somebody else has taken that place.
     """
     inside = home / "run"
     if _fits(inside):
-        prepare(inside, account)
+        prepare_place(inside, account)
         return inside
     digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
     if account.switch:
@@ -254,7 +254,7 @@ def socket_folder(home: Path, account: Account) -> Path:
         outside = Path(tempfile.gettempdir()).resolve() / name
         if not _fits(outside):
             outside = Path("/tmp").resolve() / name  # noqa: S108 - made private, and refused if it is another user's
-    prepare(outside, account)
+    prepare_place(outside, account)
     return outside
 
 

@@ -65,7 +65,7 @@ def fixed_settings(socket_folder: Path, log_folder: Path) -> dict[str, str]:
     }
 
 
-def make_cluster(home: Path, account: place.Account, server_lock: int) -> None:
+def make_cluster(home: Path, account: place.ServerAccount, server_lock: int) -> None:
     """Makes the data directory where there is none, under another name until it is whole and on disk.
 
     initdb inherits the server's lock, so that one whose starter was killed is not disturbed by the next start.
@@ -108,13 +108,13 @@ def _sync(folder: Path) -> None:
         os.close(file)
 
 
-def open_log(home: Path, account: place.Account, name: str) -> int:
+def open_log(home: Path, account: place.ServerAccount, name: str) -> int:
     """An emptied file in the cluster's folder `log`, open for appending."""
-    place.prepare(home / "log", account)
+    place.prepare_place(home / "log", account)
     return place.open_private(home / "log" / name, os.O_WRONLY | os.O_TRUNC | os.O_APPEND, account)
 
 
-def launch_server(home: Path, account: place.Account, settings: Mapping[str, str], server_lock: int) -> None:
+def launch_server(home: Path, account: place.ServerAccount, settings: Mapping[str, str], server_lock: int) -> None:
     """Starts the postmaster, which inherits the server's lock; the caller holds that lock, so none is running."""
     data, folder = home / "data", place.socket_folder(home, account)
     pid_file = data / "postmaster.pid"

@@ -1,4 +1,4 @@
-"""The state table of current reactions: one person has one reaction to a video, the latest by (time, id)."""
+"""The state table of current reactions: one person has one reaction to a video, the latest by (time, id), then source."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from storage.rollup_sql import array_literals
 TABLE = Identifier("store", "video_reaction")
 
 _UPSERT = SQL(
-    "insert into {} as t (organization, video_id, viewer, creator_id, reaction, time, id)"
-    " select * from unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[])"
+    "insert into {} as t (organization, video_id, viewer, creator_id, reaction, time, id, source)"
+    " select * from unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],"
+    " %s::text[], %s::text[])"
     " on conflict (organization, video_id, viewer) do update"
-    " set creator_id = excluded.creator_id, reaction = excluded.reaction, time = excluded.time, id = excluded.id"
-    " where (excluded.time, excluded.id) > (t.time, t.id)"
+    " set creator_id = excluded.creator_id, reaction = excluded.reaction, time = excluded.time, id = excluded.id,"
+    " source = excluded.source where (excluded.time, excluded.id, excluded.source) >= (t.time, t.id, t.source)"
 )
 
 
@@ -26,11 +27,11 @@ def latest_reactions(frame: pl.DataFrame) -> pl.DataFrame:
     rows = (
         frame.filter(pl.col("action").is_in(list(REACTIONS)))
         .with_columns(pl.coalesce(account, pl.concat_str(pl.lit("s:"), pl.col("session_id"))).alias("viewer"))
-        .sort("organization", "video_id", "viewer", "time", "id")
+        .sort("organization", "video_id", "viewer", "time", "id", "source")
         .unique(["organization", "video_id", "viewer"], keep="last", maintain_order=True)
     )
     reaction = pl.col("action").replace_strict(REACTIONS, return_dtype=pl.String).alias("reaction")
-    return rows.select("organization", "video_id", "viewer", "creator_id", reaction, "time", "id")
+    return rows.select("organization", "video_id", "viewer", "creator_id", reaction, "time", "id", "source")
 
 
 def current_reactions(connection: Conn, frame: pl.DataFrame, into: Identifier = TABLE) -> None:

@@ -13,8 +13,9 @@ from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 from aggregators.engine import aggregate, columns
 from aggregators.frames import MONEY, TIME, schema
 from aggregators.rollup import Rollup
-from storage import reactions, rollup_sql, sink_sql
+from storage import rollup_sql, sink_sql
 from storage.database import Conn, connect, translated
+from storage.recompute_reactions import different_reactions, rebuild_reactions
 
 _PIECE = 50_000
 """Raw events that are recomputed at once: what bounds the memory."""
@@ -74,7 +75,9 @@ def verify(
                 temporary = _recompute(connection, rollup, day, day + DAY)
                 for grain in rollup.grains:
                     yield from _compare(connection, rollup, grain, temporary[grain], day, day + DAY)
-        yield from _verify_reactions(connection, first, last)
+        if any(rollup.event == "view" for rollup in rollups):
+            for keys, stored, recomputed in different_reactions(connection, _views, first, last):
+                yield Difference("video_reaction", keys, stored, recomputed)
 
 
 def rebuild(
@@ -95,6 +98,8 @@ def rebuild(
                         sink_sql.own_rollup(connection, rollup.name)
                         _replace(connection, rollup, day, day + DAY)
                         done += 1
+            if any(rollup.event == "view" for rollup in rollups):
+                rebuild_reactions(connection, _views, *bounds)
         if start is None and end is None:
             for rollup in rollups:
                 connection.execute("update store.rollup set filled = true where name = %s", (rollup.name,))
@@ -133,7 +138,9 @@ def _recompute(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.dat
 
     The connection keeps them from day to day: a transaction holds a lock on every table that it made, and years would be too many.
     """
-    names: dict[str, Identifier] = {grain: Identifier("pg_temp", f"again_{rollup.name}_{grain}") for grain in rollup.grains}
+    names: dict[str, Identifier] = {
+        grain: Identifier("pg_temp", f"again_{rollup.name}_{grain}") for grain in rollup.grains
+    }
     for grain, name in names.items():
         shape = rollup_sql.table(rollup, grain)
         connection.execute(
@@ -227,24 +234,5 @@ def _differs(rollup: Rollup, name: str) -> Composed:
     )
 
 
-def _verify_reactions(connection: Conn, start: dt.datetime, end: dt.datetime) -> Iterator[Difference]:
-    """The state table must hold, for everyone who reacted in the range, that reaction or a later one."""
-    connection.execute("create temporary table reactions_again (like store.video_reaction including indexes)")
-    for frame in raw_frames(connection, "view", start, end):
-        reactions.current_reactions(connection, frame, Identifier("pg_temp", "reactions_again"))
-    found = connection.execute(
-        "select a.organization, a.video_id, a.viewer, s.reaction, s.time, s.id, a.reaction, a.time, a.id"
-        " from reactions_again a left join store.video_reaction s using (organization, video_id, viewer)"
-        " where s.time is null or (s.time, s.id) < (a.time, a.id)"
-        " or ((s.time, s.id) = (a.time, a.id) and s.reaction is distinct from a.reaction)"
-        " order by 1, 2, 3"
-    ).fetchall()
-    connection.execute("drop table reactions_again")
-    for organization, video, viewer, *values in found:
-        names = ("reaction", "time", "id")
-        yield Difference(
-            "video_reaction",
-            {"organization": organization, "video_id": video, "viewer": viewer},
-            dict(zip(names, values[:3], strict=True)) if values[1] is not None else None,
-            dict(zip(names, values[3:], strict=True)),
-        )
+def _views(connection: Conn, start: dt.datetime, end: dt.datetime) -> Iterator[pl.DataFrame]:
+    return raw_frames(connection, "view", start, end)

@@ -42,8 +42,13 @@ def ensure(connection: Conn, rollup: Rollup) -> None:
 def _declaration(rollup: Rollup) -> str:
     """What the database was built from: it changes when the stored columns or what they mean change."""
     text = repr(
-        (rollup.event, rollup.grains, rollup.keys, rollup.lookup)
-        + tuple((m.name, m.pg_type, m.merge, m.grains, str(m.value)) for m in rollup.measures)
+        (
+            rollup.event,
+            rollup.grains,
+            rollup.keys,
+            rollup.lookup,
+            *((m.name, m.pg_type, m.merge, m.grains, str(m.value)) for m in rollup.measures),
+        )
     )
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -63,7 +68,7 @@ def ddl(rollup: Rollup, grain: str) -> list[Composed]:
         )
     ]
     statements += [
-        SQL("alter table {} add column if not exists {} {}").format(name, Identifier(column), SQL(pg_type))  # type: ignore[arg-type]
+        SQL("alter table {} add column if not exists {} {}").format(name, Identifier(column), SQL(pg_type))
         for column, pg_type in _typed(rollup, grain)
     ]
     if rollup.lookup:
@@ -110,7 +115,7 @@ def upsert(rollup: Rollup, grain: str, into: Identifier, *, whole_sketches: bool
         if not types[name].endswith("[]"):
             selected.append(column)
             sent.append(column)
-            wires.append(SQL(f"%s::{types[name]}[]"))  # type: ignore[arg-type]
+            wires.append(SQL(f"%s::{types[name]}[]"))
         elif whole_sketches:
             first, last = Identifier(f"{name} first"), Identifier(f"{name} last")
             selected.append(SQL("(%s::bigint[])[{}:{}]").format(first, last))
@@ -159,7 +164,7 @@ def merge(measure: Measure, old: Composable, new: Composable) -> Composed:
         "bins": "store.bins_merge({o}.{c}, {n}.{c})",
         "registers": "store.registers_merge({o}.{c}, {n}.{c})",
     }
-    return SQL(forms[measure.merge]).format(o=old, n=new, c=Identifier(measure.name), newer=_NEWER)  # type: ignore[arg-type]
+    return SQL(forms[measure.merge]).format(o=old, n=new, c=Identifier(measure.name), newer=_NEWER)
 
 
 def array_literals(frame: pl.DataFrame) -> list[str]:

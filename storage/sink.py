@@ -92,12 +92,17 @@ class DatabaseSink:
         batch = batches[0]
         if len(batch.events) == 1:
             log.warning("event_refused_by_database", kind=batch.events[0].kind, reason=reason)
-            return Outcome([[Refusal(0, f"event: refused by the database: {reason}")]], 0, 0)
-        middle = len(batch.events) // 2
-        first = self.write([Batch(batch.organization, batch.events[:middle])])
-        second = self.write([Batch(batch.organization, batch.events[middle:])])
-        moved = [Refusal(refusal.position + middle, refusal.error) for refusal in second.refusals[0]]
-        return Outcome([first.refusals[0] + moved], first.counted + second.counted, first.known + second.known)
+            return Outcome([[Refusal(0, f"event: refused when it was stored: {reason}")]], 0, 0)
+        # Lower numbers first: the half that is written raises its sources' marks.
+        order = sorted(range(len(batch.events)), key=lambda position: batch.events[position].sequence or 0)
+        middle = len(order) // 2
+        halves, refused = [], []
+        for half in (order[:middle], order[middle:]):
+            outcome = self.write([Batch(batch.organization, [batch.events[position] for position in half])])
+            refused += [Refusal(half[refusal.position], refusal.error) for refusal in outcome.refusals[0]]
+            halves.append(outcome)
+        refused.sort(key=lambda refusal: refusal.position)
+        return Outcome([refused], sum(half.counted for half in halves), sum(half.known for half in halves))
 
     def _attempt(self, batches: Sequence[Batch], works: list[Work]) -> Outcome:
         """The transaction. What needs no answer at once goes down a pipeline, so that a small batch waits for few round trips."""

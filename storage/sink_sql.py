@@ -109,7 +109,9 @@ def copy_statement(frame: pl.DataFrame, table: str) -> Composed:
 def raw_csv(frame: pl.DataFrame, batch: int) -> Iterator[bytes]:
     """The raw rows in CSV, in pieces. Text is quoted always, so that a host called \\N stays one."""
     rows = frame.with_columns(pl.lit(batch).alias("batch"), pl.int_range(frame.height).alias("item"))
-    rows = rows.with_columns(plain_digits(rows[n]) for n, dtype in frame.schema.items() if isinstance(dtype, pl.Decimal))
+    rows = rows.with_columns(
+        plain_digits(rows[n]) for n, dtype in frame.schema.items() if isinstance(dtype, pl.Decimal)
+    )
     for piece in rows.iter_slices(_PIECE):
         yield piece.write_csv(include_header=False, null_value="\\N", quote_style="non_numeric").encode()
 

@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from aggregators.rollup import Measure, Rollup
 from aggregators.sketch_columns import Integers, Sketches
-from storage.arrays import ELEMENT_BYTES, element_values, unpacked
+from storage.arrays import SENT_HEADER, elements
 
 
 def stored_sketches(rollup: Rollup, measures: Sequence[Measure], table: Identifier) -> Composed:
@@ -27,7 +27,7 @@ def stored_sketches(rollup: Rollup, measures: Sequence[Measure], table: Identifi
         " order by w.place"
     ).format(
         sketches=SQL(", ").join(SQL("array_send(t.{})").format(Identifier(m.name)) for m in measures),
-        wires=SQL(", ").join(SQL(f"%s::{types.get(key, 'text')}[]") for key in keys),  # type: ignore[arg-type]
+        wires=SQL(", ").join(SQL(f"%s::{types.get(key, 'text')}[]") for key in keys),
         keys=SQL(", ").join(Identifier(key) for key in keys),
         table=table,
         on=SQL(" and ").join(SQL("t.{k} = w.{k}").format(k=Identifier(key)) for key in keys),
@@ -36,11 +36,10 @@ def stored_sketches(rollup: Rollup, measures: Sequence[Measure], table: Identifi
 
 def merged(measure: Measure, fresh: pl.Series, stored: Sequence[tuple[int, bytes | None]]) -> FlatSketches:
     """The sketches of a batch's rows merged with those stored; `stored` has places in `fresh` from 1."""
-    found = [(place - 1, unpacked(sent)) for place, sent in stored if sent is not None]
-    rows = np.array([row for row, _ in found], dtype=np.int64)
-    lengths = np.array([len(elements) // ELEMENT_BYTES for _, elements in found], dtype=np.int64)
-    pairs = element_values(b"".join(elements for _, elements in found))
-    sketches = Sketches.of_lists(fresh, measure.merge).plus(np.repeat(rows, lengths), pairs).merged()
+    found = [(place - 1, sent[SENT_HEADER:]) for place, sent in stored if sent is not None]
+    pairs, counts = elements([sent for _, sent in found])
+    rows = np.repeat(np.array([row for row, _ in found], dtype=np.int64), counts)
+    sketches = Sketches.of_lists(fresh, measure.merge).plus(rows, pairs).merged()
     return FlatSketches(sketches.pairs, sketches.ends(len(fresh)))
 
 

@@ -167,14 +167,15 @@ def _views(events: list[Any]) -> Row:
 
 
 def reactions(samples: Iterable[Sample], organizations: Sequence[UUID]) -> dict[Key, Row]:
-    """Everyone's current reaction to each video: the latest by time and id."""
+    """Everyone's current reaction to each video: the latest by time and id, then source."""
     latest: dict[Key, Any] = {}
     for sample in samples:
         event = sample.event
         if event["type"] == "view" and event["data"]["action"] in ("like", "dislike", "unlike", "undislike"):
             key = (organizations[sample.organization], event["data"]["video_id"], viewer(event["data"]))
-            place = (microseconds(event["time"]), event["id"])
-            if key not in latest or place > (microseconds(latest[key]["time"]), latest[key]["id"]):
+            place = (microseconds(event["time"]), event["id"], event["source"])
+            if key not in latest or place > tuple(latest[key][name] for name in ("microseconds", "id", "source")):
+                event = {**event, "microseconds": place[0]}
                 latest[key] = event
     meaning = {"like": "like", "dislike": "dislike"}
     return {
@@ -183,6 +184,7 @@ def reactions(samples: Iterable[Sample], organizations: Sequence[UUID]) -> dict[
             "reaction": meaning.get(event["data"]["action"]),
             "time": microseconds(event["time"]),
             "id": event["id"],
+            "source": event["source"],
         }
         for key, event in latest.items()
     }

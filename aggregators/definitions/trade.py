@@ -25,7 +25,7 @@ TRADE_PNL = Rollup(
     optional_keys=frozenset({"strategy"}),
     lookup=("user_id",),
     prepare=_prepare,
-    doc="Profit and loss of closed trades by the time they closed. Amounts are in the key `currency`; group by it, they are never converted.",
+    doc="Profit and loss of closed trades by the time they closed. Amounts are in `currency`; group by it, they are never converted.",
     measures=(
         Measure("trades", pl.len(), "bigint", "Closed trades."),
         Measure("wins", (_net > 0).sum(), "bigint", "Trades with a positive net result."),

@@ -81,7 +81,7 @@ class Ticket(msgspec.Struct):
     expires_in: int
 
 
-class SignInLink(msgspec.Struct):
+class SignInQuery(msgspec.Struct):
     """The token of a one-time sign-in link."""
 
     token: str = ""
@@ -252,7 +252,7 @@ def routes(
             on.sign_in_by_link,
             "Signs the browser in by a one-time link",
             scope=None,
-            query=SignInLink,
+            query=SignInQuery,
             media="text/html",
             status=303,
             tags=tags,

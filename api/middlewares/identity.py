@@ -21,6 +21,9 @@ def identify(routes: Mapping[tuple[str, str], Route]) -> Middleware:
         resource = request.match_info.route.resource
         route = routes.get((request.method, resource.canonical if resource is not None else ""))
         if route is None:
+            # Only what will end in 404 or 405 comes through: a path that was mounted past the table is closed.
+            if resource is not None:
+                raise Problem(403, "this path is open to nobody")
             return await handler(request)
         if route.scope is None and route.anonymous:
             return await handler(request)

@@ -31,9 +31,7 @@ export class Chart {
     Object.assign(box, { tabIndex: 0, role: "img", ariaLabel: label });
     charts.add(this);
     this.resized = new ResizeObserver(() => {
-      if (!this.view || !box.clientWidth) return;
-      this.view.width(box.clientWidth);
-      if (this.next) this.show(...this.next);
+      if (this.next && box.clientWidth) this.show(...this.next);
     });
     this.pointing();
     this.open();
@@ -51,7 +49,6 @@ export class Chart {
         logLevel: vega.Error,
       });
       this.view.cleanThreshold = 100;
-      this.view.width(this.box.clientWidth || 300);
       this.colour();
       this.note.remove();
       this.resized.observe(this.box);
@@ -79,7 +76,14 @@ export class Chart {
 
   async draw() {
     const [rows, signals] = this.next;
+    const width = this.box.clientWidth;
+    if (!width) return; // hidden; drawn when it has a width
     this.rows = rows;
+    if (width !== this.width) {
+      // Only between two runs: a run ends with making the plot narrower by the room that its axis takes, and must not meet the new width.
+      this.width = width;
+      this.view.width(width).resize();
+    }
     for (const [name, value] of Object.entries(signals)) this.view.signal(name, value);
     // Without `clean` Vega keeps ten thousand places of rows that are gone, in each mark of each chart.
     this.view.change("points", this.vega.changeset().remove(this.vega.truthy).insert(rows.map((row) => ({ ...row }))).clean(true));

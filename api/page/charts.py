@@ -62,17 +62,19 @@ def days() -> Spec:
     }
     label = "datum.value === 0 ? '0' : datum.label"
     amount = {"type": "quantitative", "title": None, "axis": {"format": "~s", "tickCount": 5, "labelExpr": label}}
+    # Unstacked: a stacked bar with round corners is a group of its own each, and those keep what they have drawn before.
+    unstacked = {**amount, "stack": None}
     bar = {"type": "bar", "cornerRadiusEnd": 2}
     return {
         **_frame(height=220, params={"up": "#2c9a67", "down": "#cf4a3f"}),
         "layer": [
             {
                 "mark": {**bar, "color": {"expr": "up"}},
-                "encoding": {"x": day, "y": {"field": "profit", **amount}},
+                "encoding": {"x": day, "y": {"field": "profit", **unstacked}},
             },
             {
                 "mark": {**bar, "color": {"expr": "down"}},
-                "encoding": {"x": day, "y": {"field": "loss", **amount}},
+                "encoding": {"x": day, "y": {"field": "loss", **unstacked}},
             },
             {"mark": {"type": "rule", "color": {"expr": "fg"}, "opacity": 0.45}, "encoding": {"y": {"datum": 0}}},
             {

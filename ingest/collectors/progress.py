@@ -7,7 +7,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ingest.collectors.importers.run import Summary
@@ -41,8 +41,8 @@ class ImportProgress:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            _Rows(),
-            _Rate(),
+            _Rows(table_column=Column(no_wrap=True)),
+            _Rate(table_column=Column(no_wrap=True)),
             TimeRemainingColumn(),
             console=console,
         )

@@ -23,7 +23,9 @@ MAX_EVENTS = 10_000
 _ONE = msgspec.json.Decoder(AnyEvent)
 _MANY = msgspec.json.Decoder(list[AnyEvent])
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
-_WHERE = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
+# A message may quote what a sender wrote, so it is the last place named in it that counts.
+_WHERE = re.compile(r"(?P<what>.*) - at (?P<key>`key` in )?`\$(?P<path>.*?)`", re.DOTALL).fullmatch
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`(?: - at `\$\.(data)`)?", re.DOTALL).fullmatch
 _EXPECTED = {
     "specversion": "1.0",
     "sequence": "an integer of at least 0, or a decimal string of at most 18 digits",
@@ -102,7 +104,7 @@ def _fast(body: bytes) -> list[Event | InvalidEvent] | None:
             events: list[Event | InvalidEvent] = list(_MANY.decode(body))
         else:
             events = [_ONE.decode(body)]
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
     if len(events) > MAX_EVENTS:
         raise TooManyEvents(f"{len(events)} events in one request: at most {MAX_EVENTS} are taken")
@@ -118,6 +120,8 @@ def _elements(body: bytes) -> list[bytes]:
         return [body]
     except msgspec.DecodeError as error:
         raise MalformedBody(f"body: {_sentence(str(error))}") from None
+    except UnicodeDecodeError:
+        raise MalformedBody("body: is not UTF-8") from None
     except RecursionError:
         raise MalformedBody("body: nested too deeply") from None
 
@@ -133,13 +137,16 @@ def _lines(body: bytes) -> list[bytes]:
 def _one(piece: bytes) -> Event | InvalidEvent:
     """Decodes one event, or says which field is wrong."""
     try:
-        return _ONE.decode(piece)
+        event: Event = _ONE.decode(piece)
     except msgspec.ValidationError as error:
         return InvalidEvent(explain(str(error)))
     except msgspec.DecodeError as error:
         return InvalidEvent(f"event: {_sentence(str(error))}")
+    except UnicodeDecodeError:
+        return InvalidEvent("event: is not UTF-8")
     except RecursionError:
         return InvalidEvent("event: nested too deeply")
+    return event
 
 
 def _judge(
@@ -170,7 +177,7 @@ def _judge(
             if event.sequence is not None:
                 event.sequence = int(event.sequence)
         except InvalidEvent as error:
-            name = event.id if isinstance(event, Event) else _peek_id(raws[index] if raws else b"")
+            name = event.id.replace("\x00", "") if isinstance(event, Event) else _peek_id(raws[index] if raws else b"")
             rejected.append(Rejection(index, name, str(error)))
     refused = {rejection.index for rejection in rejected}
     good = {index: event for index, event in enumerate(found) if index not in refused and isinstance(event, Event)}
@@ -200,25 +207,25 @@ def _peek_id(raw: bytes) -> str | None:
 
     try:
         found = msgspec.json.decode(raw, type=Named).id
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
     return found[:256].replace("\x00", "") if isinstance(found, str) else None
 
 
 def explain(message: str) -> str:
     """Turns msgspec's message into ours: the field first, then what was expected."""
-    match = _WHERE.match(message)
-    assert match is not None
-    path = (match["path"] or "").lstrip(".").replace("[...]", "")
-    what = match["what"].replace("`", "")
-    if match["key"]:
+    unknown = _UNKNOWN(message)
+    if unknown:
+        name = unknown[1].removesuffix("` - at `$.data")[:80]
+        return f"{'data.' if message.endswith('`$.data`') else ''}{name}: is not a field of this kind of event"
+    match = _WHERE(message)
+    path = match["path"].lstrip(".").replace("[...]", "")[:200] if match else ""
+    what = (match["what"] if match else message).replace("`", "")
+    if match and match["key"]:
         return f"{path}: a name in it: {_sentence(what)}"
     missing = re.match(r"Object missing required field (\w+)", what)
     if missing:
         return f"{path + '.' if path else ''}{missing[1]}: is missing"
-    unknown = re.match(r"Object contains unknown field (.+)", what, re.DOTALL)
-    if unknown:
-        return f"{path + '.' if path else ''}{unknown[1][:80]}: is not a field of this kind of event"
     if path == "type" and what.startswith("Invalid value"):
         return "type: expected system, enterprise, trade or view"
     if path in _EXPECTED:

@@ -36,7 +36,7 @@ class InvalidEvent(ValueError):
 
 
 class Data(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What an event of one kind says. A field that the contract does not know is refused, so that a misspelt one is noticed."""
+    """What an event of one kind says. A field that the contract does not know is refused: it may be a misspelt one."""
 
     def complete(self) -> None:
         """Checks what the types alone cannot say and fills in what is computed at acceptance. Raises InvalidEvent."""
@@ -64,7 +64,7 @@ class Event(msgspec.Struct, gc=False, kw_only=True, tag_field="type"):
 
 
 def exact(field: str, value: Decimal) -> Decimal:
-    """Returns the number without digits that say nothing, or raises InvalidEvent where 18 digits before and after the point cannot hold it."""
+    """Returns the number, or raises InvalidEvent where 18 digits before and after the point cannot hold it."""
     if _PLAIN(str(value)):
         return value
     if value.is_finite() and -30 <= value.adjusted() < FRACTION_DIGITS and len(value.as_tuple().digits) <= 64:

@@ -148,7 +148,7 @@ create table store.metric_name (
     primary key (organization, kind, name)
 );
 
--- One person's current reaction to a video: the latest by (time, id).
+-- One person's current reaction to a video: the latest by (time, id), then source.
 create table store.video_reaction (
     organization uuid not null,
     video_id text collate "C" not null,
@@ -157,6 +157,7 @@ create table store.video_reaction (
     reaction text,
     time timestamptz not null,
     id text collate "C" not null,
+    source text collate "C" not null,
     primary key (organization, video_id, viewer)
 ) with (fillfactor = 80);
 create index on store.video_reaction (organization, creator_id);

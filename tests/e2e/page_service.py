@@ -107,10 +107,13 @@ class ServiceProcess:
 
     def stop(self) -> None:
         """Ends it as Ctrl-C does."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
-            self._process.wait(20)
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(20)
+            finally:
+                process.kill()
 
     @property
     def credentials(self) -> dict[str, str]:

@@ -27,6 +27,7 @@ WATCH = (
     "window.violations = []; addEventListener('securitypolicyviolation', e => violations.push(e.violatedDirective));"
 )
 _numbers = itertools.count(1)
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="module")

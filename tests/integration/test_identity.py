@@ -39,7 +39,10 @@ async def test_an_account_enters_the_organizations_it_is_in_and_an_admin_enters_
     await identity.create_membership(database, root, other, "owner")
 
     hers = await identity.list_access(database, ada)
-    assert [(a.organization_name, a.demo, a.role) for a in hers] == [("Acme", False, "owner"), ("Shown", True, "member")]
+    assert [(a.organization_name, a.demo, a.role) for a in hers] == [
+        ("Acme", False, "owner"),
+        ("Shown", True, "member"),
+    ]
     every = await identity.list_access(database, root)
     assert [(a.organization_name, a.role) for a in every] == [("Other", "admin"), ("Acme", "admin"), ("Shown", "admin")]
 
@@ -220,6 +223,8 @@ async def test_the_demo_organization_is_made_once_and_the_admin_owns_it(database
     assert (default.organization, demo.organization) == (start.organization, made.pop())
     assert (demo.organization_name, demo.demo) == ("Demo (simulated data)", True)
     async with database.owner() as connection:
-        rows = await connection.execute("select role from store.membership where organization = %s", (demo.organization,))
+        rows = await connection.execute(
+            "select role from store.membership where organization = %s", (demo.organization,)
+        )
         assert await rows.fetchall() == [("owner",)]
     assert (await bootstrap(database, lambda: first_secrets(passwords))).organization == start.organization

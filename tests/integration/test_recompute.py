@@ -142,15 +142,19 @@ def test_an_empty_database_has_nothing_to_find(database_url: str) -> None:
     assert rebuild(database_url, ROLLUPS, None, None, quiet) == 0
 
 
-def test_damaged_reactions_are_found(database_url: str) -> None:
+def test_damaged_reactions_are_found_and_mended(database_url: str) -> None:
     written(database_url, [view(f"e{n}", "like", video_id=f"v{n}") for n in range(3)])
     run(
         database_url,
         "delete from store.video_reaction where video_id = 'v0'",
         "update store.video_reaction set reaction = 'dislike' where video_id = 'v1'",
         "update store.video_reaction set time = time - interval '1 microsecond' where video_id = 'v2'",
+        "insert into store.video_reaction select organization, 'v3', viewer, creator_id, reaction, time, id, source"
+        " from store.video_reaction where video_id = 'v1'",
     )
-    assert [found.keys["video_id"] for found in found_differences(database_url)] == ["v0", "v1", "v2"]
+    assert [found.keys["video_id"] for found in found_differences(database_url)] == ["v0", "v1", "v2", "v3"]
+    rebuild(database_url, ROLLUPS, None, None, quiet)
+    assert found_differences(database_url) == []
 
 
 def test_a_newly_declared_measure_is_unfilled_until_everything_was_rebuilt(database_url: str) -> None:

@@ -52,7 +52,8 @@ def test_first_start_makes_credentials_that_only_their_owner_reads(data_folder: 
 def test_the_host_measures_itself(data_folder: Path) -> None:
     with ServiceProcess(data_folder) as service:
         stats = wait_until(
-            lambda: service.request("/api/v1/dashboard/stats")[1]["systemMetrics"]["memoryUsage"], "the host's memory usage"
+            lambda: service.request("/api/v1/dashboard/stats")[1]["systemMetrics"]["memoryUsage"],
+            "the host's memory usage",
         )
         assert 0 < stats <= 100
         _, answer, headers = service.request("/api/v1/query?rollup=system_metrics&measures=last&group_by=metric")
@@ -90,7 +91,7 @@ def test_it_ends_cleanly_with_a_stream_open(data_folder: Path, number: int) -> N
 def test_after_kill_9_everything_accepted_is_there_and_counts_once(data_folder: Path) -> None:
     quiet = {"STREAMGAUGE_COLLECT_HOST": "false"}
     accepted = 0
-    for round_ in range(3):
+    for _ in range(3):
         with ServiceProcess(data_folder, environment=quiet) as service:
             assert views_counted(service) == accepted
             # The first of this round was accepted in the last one, too.
@@ -111,7 +112,11 @@ def test_after_kill_9_everything_accepted_is_there_and_counts_once(data_folder: 
 def test_verify_and_rebuild_work_beside_a_running_service(data_folder: Path) -> None:
     with ServiceProcess(data_folder) as service:
         service.request("/api/v1/events", [view(number) for number in range(50)])
-        for arguments in (("verify",), ("rebuild", "--rollup", "video_engagement"), ("verify", "--rollup", "video_engagement")):
+        for arguments in (
+            ("verify",),
+            ("rebuild", "--rollup", "video_engagement"),
+            ("verify", "--rollup", "video_engagement"),
+        ):
             process = command(*arguments, data=data_folder)
             output, _ = process.communicate(timeout=60)
             assert process.returncode == 0, output

@@ -92,7 +92,10 @@ async def test_unknown_user_and_wrong_password_get_the_same_answer(service: Serv
 async def test_the_sixth_failure_in_a_minute_is_told_to_wait_even_with_the_right_password(service: Service) -> None:
     client = service.browser()
     for _ in range(5):
-        assert await status(client, "/api/auth/login", method="POST", json={"email": "ada@example.com", "password": ""}) == 401
+        assert (
+            await status(client, "/api/auth/login", method="POST", json={"email": "ada@example.com", "password": ""})
+            == 401
+        )
     right = {"email": "ADA@example.com", "password": PASSWORD}
     async with client.post("/api/auth/login", json=right) as answer:
         assert (answer.status, answer.headers["Retry-After"]) == (429, "60")

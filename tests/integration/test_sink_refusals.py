@@ -169,3 +169,22 @@ def test_a_serialization_failure_is_tried_again(database_url: str) -> None:
     assert sink.write(batches([system("a")], owners)).counted == 1
     sink.close()
     assert count(database_url, "system") == 1
+
+
+def test_numbers_out_of_order_around_a_poisoned_event_all_count(database_url: str) -> None:
+    run(database_url, "alter table store.event_system add constraint poison check (host <> 'poison')")
+    owners = organizations(database_url, 1)
+    samples = [system("n9", source="x", sequence=9), system("n3", source="x", sequence=3), system("p", host="poison")]
+    sink = DatabaseSink(database_url, ROLLUPS)
+    outcome = sink.write(batches(samples, owners))
+    sink.close()
+    assert (outcome.counted, [refusal.position for refusal in outcome.refusals[0]]) == (2, [2])
+
+
+def test_the_smallest_doubles_can_be_read_and_verified(database_url: str) -> None:
+    owners = organizations(database_url, 1)
+    sink = DatabaseSink(database_url, ROLLUPS)
+    sink.write(batches([system("a", 5e-324), system("b", 1e-323), system("c", 0.0)], owners))
+    sink.close()
+    assert found_differences(database_url) == []
+    assert scalar(database_url, 'select max(sum / nullif(count, 0)) from store."rollup_system_metrics_1m"') == 0

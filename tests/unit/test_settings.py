@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ VALUES = {
     "queue_events": ("5000", 5_000),
     "group_events": ("10", 10),
     "max_body_bytes": ("1048576", 1_048_576),
-    "earliest": ("2010-01-01", "2010-01-01"),
+    "earliest": ("2010-01-01", dt.date(2010, 1, 1)),
     "ahead_minutes": ("0", 0),
     "metric_names": ("12", 12),
     "ledger_hours": ("72", 72),
@@ -80,6 +81,9 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(wrong: str, right
         ("STREAMGAUGE_COLLECT_HOST", "perhaps"),
         ("STREAMGAUGE_PUBLIC_OPERATIONS", "2"),
         ("STREAMGAUGE_LEDGER_SLICES", "many"),
+        ("STREAMGAUGE_EARLIEST", "yesterday"),
+        ("STREAMGAUGE_LOG_LEVEL", "loud"),
+        ("STREAMGAUGE_LOG_FORMAT", "xml"),
     ],
 )
 def test_a_bad_value_names_its_variable(name: str, value: str) -> None:

@@ -101,7 +101,9 @@ async def test_another_secret_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [{"kid": "../../etc/passwd"}, {"jku": "https://x"}, {"jwk": {}}, {"crit": ["x"]}, {"typ": "other"}], ids=str
+    "header",
+    [{"kid": "../../etc/passwd"}, {"jku": "https://x"}, {"jwk": {}}, {"crit": ["x"]}, {"typ": "other"}],
+    ids=str,
 )
 async def test_a_header_that_asks_for_more_is_refused(header: dict[str, Any]) -> None:
     # PyJWT itself refuses to write some of these, so the header is put together and signed by hand.

@@ -1,0 +1,87 @@
+"""`python -m bench [--quick] [--only NAME …]`: runs the benchmarks and prints a table; see bench/README.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.ingestion import CONNECTIONS, ingestion
+from bench.service import Service, running
+from bench.stats import TIMES, stats_cost
+from bench.workload import BATCH, system, trade
+from bench.year import LIMIT_MS, year_query
+
+Row = tuple[str, str, str, str]
+"""What was measured, the figure, the ratio, what the ratio should be."""
+
+_LEAST, _AIM = 0.25, 0.40
+_INGESTED: dict[str, tuple[str, Callable[[int, int], Iterator[dict[str, Any]]]]] = {
+    "system": ("system", system),
+    "trade": ("trade", trade),
+    "trade-uniform": ("trade", partial(trade, uniform=True)),
+}
+
+
+def _ingestion_row(service: Service, name: str, *, quick: bool) -> Row:
+    kind, events = _INGESTED[name]
+    found = ingestion(service, kind, events, count=30_000 if quick else 60_000, runs=3)
+    figures = (
+        f"{found.events_a_second:,.0f} events/s; COPY alone {found.copy_a_second:,.0f} rows/s;"
+        f" CPU an event: service {found.service_us:.0f} µs, database {found.database_us:.0f} µs"
+    )
+    return f"ingestion, {name}", figures, f"{found.ratio:.0%}", f"at least {_LEAST:.0%}, aim {_AIM:.0%}"
+
+
+def _year_row(service: Service, *, quick: bool) -> Row:
+    size = 1 if quick else 2
+    found = year_query(service, hosts=size, metrics=size, requests=60)
+    figures = f"median {found.median_ms:.1f} ms, p95 {found.p95_ms:.1f} ms over {found.minutes:,} minutes"
+    return "query, a year by day", figures, f"{found.median_ms / LIMIT_MS:.2f}", f"below 1 (of {LIMIT_MS:.0f} ms)"
+
+
+def _stats_row(service: Service, *, quick: bool) -> Row:
+    found = stats_cost(service, few=300 if quick else 1_000, requests=100)
+    figures = (
+        f"median {found.few_ms:.1f} ms with {found.few:,} events, {found.many_ms:.1f} ms with {found.few * TIMES:,}"
+    )
+    return f"dashboard/stats, {TIMES} × events", figures, f"{found.many_ms / found.few_ms:.2f}", "about 1"
+
+
+def main() -> None:
+    """Runs what was asked for, one service after the other, so that no benchmark finds what another left."""
+    benchmarks: dict[str, Callable[..., Row]] = {
+        "stats": _stats_row,
+        **{name: partial(_ingestion_row, name=name) for name in _INGESTED},
+        "year": _year_row,
+    }
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measures throughput and latency; prints ratios."
+    )
+    parser.add_argument("--quick", action="store_true", help="smaller, and less exact: under a minute")
+    parser.add_argument("--only", nargs="+", choices=list(benchmarks), metavar="NAME", help=", ".join(benchmarks))
+    asked = parser.parse_args()
+    chosen = asked.only or [name for name in benchmarks if not (asked.quick and name == "trade-uniform")]
+    table = Table("benchmark", "measured", "ratio", "wanted")
+    started, load = time.perf_counter(), os.getloadavg()[0]
+    console = Console()
+    try:
+        for name in chosen:
+            with console.status(f"{name} …"), running() as service:
+                table.add_row(*benchmarks[name](service, quick=asked.quick))
+    finally:
+        console.print(table)
+    console.print(
+        f"{os.cpu_count()} processors, load {load:.1f} before; {CONNECTIONS} connections, {BATCH:,} events a request;"
+        f" medians of 3 runs; {time.perf_counter() - started:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

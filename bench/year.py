@@ -1,0 +1,104 @@
+"""A dashboard query over a year of per-minute data."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median, quantiles
+from urllib.parse import urlencode
+from uuid import UUID
+
+import numpy as np
+import polars as pl
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from aggregators.definitions.system import SYSTEM_METRICS
+from aggregators.engine import aggregate, columns
+from aggregators.frames import TIME
+from bench.reading import latencies
+from bench.service import Service
+from storage.rollup_sql import table
+
+LIMIT_MS = 10.0
+"""The median that the query must stay under."""
+
+START = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
+DAYS = 365
+_CHUNK_DAYS = 30
+
+
+@dataclass(frozen=True)
+class YearQuery:
+    """Milliseconds of the query at the median and at the 95th percentile, and the per-minute rows that it stands for."""
+
+    median_ms: float
+    p95_ms: float
+    minutes: int
+
+
+def year_query(service: Service, *, hosts: int, metrics: int, requests: int) -> YearQuery:
+    """Fills a year of rollups of every grain, then asks for daily avg, max and p95 of one metric by host."""
+    with psycopg.connect(service.database_url, autocommit=True, options="-c timezone=UTC") as connection:
+        minutes = sum(_store(connection, frame) for frame in _frames(service.organization, hosts, metrics))
+        for grain in SYSTEM_METRICS.grains:
+            connection.execute(SQL("vacuum analyze {}").format(table(SYSTEM_METRICS, grain)))
+    # Each question has another range, so that none is answered from a cache.
+    paths = [(service.key, _path(number)) for number in range(requests + 5)]
+    found = latencies(service, paths)[5:]
+    return YearQuery(median(found), quantiles(found, n=20)[-1], minutes)
+
+
+def _path(number: int) -> str:
+    question = {
+        "rollup": "system_metrics",
+        "measures": "avg,max,p95",
+        "group_by": "host",
+        "filter": "metric:metric_0",
+        "grain": "1d",
+        "from": START.date().isoformat(),
+        "to": (START + dt.timedelta(days=DAYS - number % 7, minutes=-number)).isoformat(),
+    }
+    return f"/api/v1/query?{urlencode(question)}"
+
+
+def _frames(organization: UUID, hosts: int, metrics: int) -> Iterator[pl.DataFrame]:
+    """A measurement a minute of every host, as raw frames of a month each."""
+    random = np.random.default_rng(7)
+    for day in range(0, DAYS, _CHUNK_DAYS):
+        minutes = min(_CHUNK_DAYS, DAYS - day) * 1_440
+        first = START + dt.timedelta(days=day)
+        for host in range(hosts):
+            times = pl.datetime_range(
+                first, first + dt.timedelta(minutes=minutes - 1), "1m", time_unit="us", time_zone="UTC", eager=True
+            )
+            values = [pl.Series(random.gamma(4.0, 12.0, minutes).round(2)).cast(pl.String) for _ in range(metrics)]
+            pieces = [pl.concat_str(pl.lit(f'"metric_{n}":'), pl.lit(value)) for n, value in enumerate(values)]
+            text = pl.concat_str(pl.lit("{"), pl.concat_str(pieces, separator=","), pl.lit("}"))
+            yield pl.select(
+                pl.lit(str(organization)).alias("organization"),
+                pl.lit(times.cast(TIME)).alias("time"),
+                pl.lit(f"year/host-{host}").alias("source"),
+                pl.int_range(minutes).cast(pl.String).alias("id"),
+                pl.lit(None, dtype=pl.Int64).alias("sequence"),
+                pl.lit(f"host-{host}").alias("host"),
+                text.alias("metrics"),
+            )
+
+
+def _store(connection: psycopg.Connection[tuple[object, ...]], frame: pl.DataFrame) -> int:
+    """Copies what the engine makes of a frame into the rollup's tables; returns the rows of the finest grain."""
+    (grains,) = aggregate(SYSTEM_METRICS, frame)
+    for grain, rows in grains.items():
+        lists = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.List)]
+        braced = rows.with_columns(
+            pl.concat_str(pl.lit("{"), pl.col(n).cast(pl.List(pl.String)).list.join(","), pl.lit("}")).alias(n)
+            for n in lists
+        )
+        statement = SQL("copy {} ({}) from stdin (format csv, null '\\N')").format(
+            table(SYSTEM_METRICS, grain), SQL(", ").join(Identifier(c) for c in columns(SYSTEM_METRICS, grain))
+        )
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(braced.write_csv(include_header=False, null_value="\\N", quote_style="non_numeric"))
+    return grains[SYSTEM_METRICS.grains[0]].height
