@@ -31,8 +31,9 @@ class DirectLog:
     A batch that finds the sink idle is written at once; those that arrive meanwhile are written together by the next
     transaction, at most `group_events` events of them. Where more than `queue_events` events wait, `publish` raises Unavailable.
 
-    While one group commits, the next is prepared: as soon as as many events wait as are being written, so that neither the
-    groups get small nor the database waits for them. Groups are written one at a time, in the order in which they came.
+    While one group is written, the next is prepared: when half of the time is over that the last one took, or as many events
+    wait as are being written, so that neither the groups get small nor the database waits for them. Groups are written one at a
+    time, in the order in which they came.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class DirectLog:
         self._waiting: deque[tuple[Batch, asyncio.Future[list[Refusal]]]] = deque()
         self._waiting_events = 0
         self._prepared_events = 0
+        self._seconds = 0.0
         self._wake = asyncio.Event()
         self._closing = False
         self._writer = asyncio.create_task(self._run(), name="direct-log")
@@ -73,12 +75,13 @@ class DirectLog:
     async def _run(self) -> None:
         writing: asyncio.Task[None] | None = None
         written = 0
+        begun = 0.0
         while True:
             while not self._waiting and not self._closing:
                 self._wake.clear()
                 await self._wake.wait()
             if writing is not None:
-                await self._enough(writing, written)
+                await self._enough(writing, written, begun + self._seconds / 2)
             if not self._waiting:
                 break
             group = self._take()
@@ -91,15 +94,21 @@ class DirectLog:
                 self._prepared_events = 0
             self._telemetry.queued(self._waiting_events)
             writing = asyncio.create_task(self._commit(group, prepared))
+            begun = time.perf_counter()
         if writing is not None:
             await writing
 
-    async def _enough(self, writing: asyncio.Task[None], events: int) -> None:
-        """Waits until the group that is being written is through, or so many events wait that the next can be prepared."""
-        while not writing.done() and (self._waiting_events < events or not isinstance(self._sink, ForesightedSink)):
+    async def _enough(self, writing: asyncio.Task[None], events: int, moment: float) -> None:
+        """Waits until the next group can be prepared: so many events wait, or the moment has come. Not after the end of `writing`."""
+        ahead = isinstance(self._sink, ForesightedSink)
+        while not writing.done():
+            left = moment - time.perf_counter()
+            if ahead and self._waiting and (left <= 0 or self._waiting_events >= events):
+                return
             self._wake.clear()
             arrival = asyncio.create_task(self._wake.wait())
-            await asyncio.wait([writing, arrival], return_when=asyncio.FIRST_COMPLETED)
+            timeout = left if ahead and self._waiting else None
+            await asyncio.wait([writing, arrival], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             arrival.cancel()
 
     async def _prepare(self, group: _Group) -> Any:
@@ -138,7 +147,8 @@ class DirectLog:
                     answer.set_exception(failure)
                     answer.exception()  # a caller that went away leaves nobody to look at it
             return
-        self._telemetry.committed(outcome, time.perf_counter() - started)
+        self._seconds = time.perf_counter() - started
+        self._telemetry.committed(outcome, self._seconds)
         for (_, answer), refusals in zip(group, outcome.refusals, strict=True):
             if not answer.done():
                 answer.set_result(refusals)

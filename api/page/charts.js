@@ -1,8 +1,9 @@
-// Charts that live: drawn on canvas by Vega, one an animation frame, each with the newest data only.
+// Charts that live: drawn on canvas by Vega, a few an animation frame, each with the newest data only.
 
 import { make } from "./dom.js";
 
 const COLOURS = ["fg", "muted", "grid", "accent", "up", "down"];
+const FRAME_MS = 8;
 const charts = new Set();
 const waiting = new Map();
 let library = null;
@@ -71,7 +72,7 @@ export class Chart {
     this.next = [rows, signals];
     if (!this.view) return;
     waiting.set(this, true);
-    frame ||= requestAnimationFrame(drawOne);
+    frame ||= requestAnimationFrame(drawSome);
   }
 
   async draw() {
@@ -95,6 +96,7 @@ export class Chart {
     charts.delete(this);
     waiting.delete(this);
     this.resized.disconnect();
+    this.listening.abort();
     this.view?.finalize();
     this.box.replaceChildren();
   }
@@ -102,10 +104,12 @@ export class Chart {
   /** The crosshair follows the pointer, and the arrow keys of whoever has none. */
   pointing() {
     const { box } = this;
-    box.addEventListener("pointermove", (event) => this.point(event.clientX - box.getBoundingClientRect().left));
-    box.addEventListener("pointerleave", () => this.point(null));
-    box.addEventListener("blur", () => this.point(null));
-    box.addEventListener("keydown", (event) => {
+    this.listening = new AbortController();
+    const on = (event, handler) => box.addEventListener(event, handler, { signal: this.listening.signal });
+    on("pointermove", (event) => this.point(event.clientX - box.getBoundingClientRect().left));
+    on("pointerleave", () => this.point(null));
+    on("blur", () => this.point(null));
+    on("keydown", (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (event.key === "Escape") return this.point(null);
       if (!step || !this.view) return;
@@ -150,13 +154,17 @@ function nearest(places, at) {
   return best;
 }
 
-async function drawOne() {
-  const [chart] = waiting.keys();
-  waiting.delete(chart);
+/** Draws those that wait longest, as many as a frame has time for; the page stays at hand for its reader between frames. */
+async function drawSome() {
+  const until = performance.now() + FRAME_MS;
   try {
-    await chart?.draw();
+    do {
+      const [chart] = waiting.keys();
+      waiting.delete(chart);
+      await chart?.draw();
+    } while (waiting.size && performance.now() < until);
   } finally {
-    frame = waiting.size ? requestAnimationFrame(drawOne) : 0;
+    frame = waiting.size ? requestAnimationFrame(drawSome) : 0;
   }
 }
 

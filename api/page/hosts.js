@@ -9,7 +9,7 @@ import { figure, title, unitOf } from "./figures.js";
 const WINDOW_MS = 15 * 60_000;
 const MINUTE_MS = 60_000;
 const SILENT_MS = 2 * MINUTE_MS;
-const MOST_CARDS = 16;
+const MOST_CARDS = 12;
 const MOST_HOSTS = 200;
 const FIRST = ["cpu_usage", "memory_usage", "network_latency", "active_connections", "system_load", "disk_usage", "gpu_usage",
   "response_time", "error_rate", "queue_length"];

@@ -37,7 +37,7 @@ class Demo:
     def __init__(self, random: Random) -> None:
         self._seed = random.getrandbits(64)
         self._waves = Waves(self._seed)
-        self._videos = views.catalogue(self._random("videos"))
+        self._videos = views.simulated_videos(self._random("videos"))
 
     def history(self, now: dt.datetime, days: int) -> Iterator[list[Event]]:
         """Yields what happened in the `days` × 24 hours before the second of `now`, in order, in batches of at most 1,000 events.

@@ -37,7 +37,7 @@ VIDEOS_PER_CREATOR = (4, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2)
 VIEWERS = 240
 
 
-def catalogue(random: Random) -> tuple[Video, ...]:
+def simulated_videos(random: Random) -> tuple[Video, ...]:
     """Returns the thirty videos, a few of which draw most of the audience."""
     made = []
     for creator, videos in zip(CREATORS, VIDEOS_PER_CREATOR, strict=True):

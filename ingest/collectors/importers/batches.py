@@ -22,7 +22,7 @@ class RejectedRow(msgspec.Struct, frozen=True):
     text: str
 
 
-class Batch(msgspec.Struct):
+class RowBatch(msgspec.Struct):
     """Some consecutive rows: events to send with the rows they came from, rows that are no events, rows that are there already.
 
     `rows_done` and `bytes_done` say how far the file was read.
@@ -38,9 +38,9 @@ class Batch(msgspec.Struct):
 
 def gather(
     importer: Importer, rows: Iterator[Row], lines: Lines, *, source: str, held: Mapping[str, int]
-) -> Iterator[Batch]:
+) -> Iterator[RowBatch]:
     """Yields batches of at most 1,000 events. `held` is the highest sequence that the server holds of each kind, 0 for none."""
-    batch = Batch()
+    batch = RowBatch()
     size = 0
     least = min(held.values(), default=0)
     for row in rows:
@@ -53,12 +53,12 @@ def gather(
         if full or len(batch.rejected) >= BATCH_EVENTS or batch.skipped >= _SKIPPED_AT_ONCE:
             batch.bytes_done = lines.position
             yield batch
-            batch, size = Batch(rows_done=row.number), 0
+            batch, size = RowBatch(rows_done=row.number), 0
     batch.bytes_done = lines.position
     yield batch
 
 
-def _add(batch: Batch, importer: Importer, row: Row, *, source: str, held: Mapping[str, int]) -> int:
+def _add(batch: RowBatch, importer: Importer, row: Row, *, source: str, held: Mapping[str, int]) -> int:
     """Adds a row to the batch and returns the size of its event in bytes."""
     try:
         if row.problem is not None:

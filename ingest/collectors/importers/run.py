@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from ingest.collectors.client import Receipt, Sendable
-from ingest.collectors.importers.batches import Batch, RejectedRow, gather
+from ingest.collectors.importers.batches import RowBatch, RejectedRow, gather
 from ingest.collectors.importers.examination import Examined, examine
 from ingest.collectors.importers.formats import ANY_ENCODING, FORMATS
 from ingest.collectors.importers.lines import Lines
@@ -117,7 +117,7 @@ def _estimate(fmt: str, file: Examined) -> int:
     return file.lines - (fmt not in {"access-log", "ndjson"})
 
 
-async def _send(batch: Batch, client: Server, summary: Summary, rejected: RejectedFile) -> None:
+async def _send(batch: RowBatch, client: Server, summary: Summary, rejected: RejectedFile) -> None:
     """Sends one batch and enters its outcome."""
     receipt = await client.send(batch.events) if batch.events else Receipt(0)
     refused = [
