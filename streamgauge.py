@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+LONGEST_STOP_S = 10.0
+"""A stop takes a second or two. After so many it is taken for stuck."""
+
 console = Console(stderr=True, highlight=False)
 
 
@@ -109,6 +113,19 @@ async def _serve(found: Settings, demo: bool) -> None:
         console.print("  stop                            Ctrl-C\n")
         await stop.wait()
         console.print("stopping…")
+        _end_for_sure(found.data)
+
+
+def _end_for_sure(data: Path) -> None:
+    """Ends the process where something holds it up: what was accepted is committed, and the database ends by itself."""
+
+    def end() -> None:
+        print(f"not stopped after {LONGEST_STOP_S:.0f} s: ended; nothing accepted is lost ({data})", file=sys.stderr)
+        os._exit(1)
+
+    watchdog = threading.Timer(LONGEST_STOP_S, end)
+    watchdog.daemon = True
+    watchdog.start()
 
 
 @app.command()

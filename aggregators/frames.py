@@ -99,6 +99,12 @@ def _digits(value: Decimal) -> str:
     return f"{value:f}" if "E" in text else text
 
 
+def spans(frame: pl.DataFrame) -> list[tuple[Any, ...]]:
+    """Organization, number of events, first and last time of each organization in a raw frame, in their order."""
+    times = (pl.len(), pl.col("time").min().alias("first"), pl.col("time").max().alias("last"))
+    return frame.group_by("organization").agg(*times).sort("organization").rows()
+
+
 def cloud_event(kind: str, row: dict[str, Any]) -> dict[str, Any]:
     """The CloudEvent that a raw row came from: its envelope and its data, without the fields that were absent."""
     data = {name: row[name] for name in COLUMNS[kind] if row[name] is not None}

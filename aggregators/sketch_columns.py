@@ -56,6 +56,9 @@ class Sketches:
         if not len(self.pairs):
             return self
         cells = (self.owners << _INDEX_BITS) + (self.pairs >> SHIFT) + _INDEX_HALF
+        if (cells[1:] > cells[:-1]).all():
+            # One sketch a row, as it was stored: nothing is to be merged.
+            return self
         order = np.argsort(cells)
         cells, values = cells[order], self.pairs[order] & _MASK
         starts = np.flatnonzero(np.diff(cells, prepend=cells[0] - 1))

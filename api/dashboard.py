@@ -95,7 +95,7 @@ async def dashboard_stats(
     system = [*_SYSTEM_METRICS.values(), *_LIVE_SYSTEM.values()]
     levels = ["concurrent_comparisons", *_SUSTAINABILITY.values(), *_COMPARISONS.values(), *_ENTERPRISE.values()]
     async with database.read(organization) as connection:
-        mark = await watermark(connection)
+        mark = await watermark(connection, "system", "enterprise")
         live = over_hosts(await last_of_hosts(connection, now - HEARD_WITHIN, hosts, system))
         last = await last_of_enterprise(connection, levels)
         utc = calendar.zone("UTC")
@@ -126,7 +126,12 @@ def over_hosts(rows: Iterable[tuple[str, float]]) -> dict[str, float]:
     values: dict[str, list[float]] = {}
     for metric, value in rows:
         values.setdefault(metric, []).append(value)
-    return {m: sum(found) if m in _SUMMED else sum(found) / len(found) for m, found in values.items()}
+    return {m: _whole(sum(found)) if m in _SUMMED else sum(found) / len(found) for m, found in values.items()}
+
+
+def _whole(value: float) -> float:
+    """A sum of counts as the whole number that it is."""
+    return int(value) if value.is_integer() else value
 
 
 def _named(names: dict[str, str], values: dict[str, Any]) -> dict[str, Any]:

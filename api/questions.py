@@ -179,7 +179,7 @@ async def answer(connection: AsyncConn, question: Question, fill: str | None = N
         rows = await ask(connection, question)
     except BadQuery as error:
         raise Problem(400, str(error), parameter=error.parameter) from None
-    mark = await watermark(connection)
+    mark = await watermark(connection, question.rollup.event)
     cursor = _cursor(question, rows) if rows.more else None
     if fill and question.grain:
         rows = filled(question, rows, fill)

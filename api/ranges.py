@@ -10,6 +10,7 @@ from aggregators import calendar
 from api.errors import Problem
 
 _RELATIVE = re.compile(r"now(?:-(\d{1,6})(m|h|d))?").fullmatch
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 _UNITS = {"m": dt.timedelta(minutes=1), "h": dt.timedelta(hours=1), "d": dt.timedelta(days=1)}
 _FIRST, _LAST = dt.datetime(2000, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 
@@ -32,7 +33,7 @@ def moment(text: str, parameter: str, tz: ZoneInfo, now: dt.datetime) -> dt.date
         past = int(relative[1]) * _UNITS[relative[2]] if relative[1] else dt.timedelta(0)
         return _bounded(now - past if past < dt.timedelta(days=36_500) else _FIRST - _UNITS["d"], parameter)
     try:
-        if len(text) == 10:
+        if _DATE(text):
             return _bounded(calendar.midnight(dt.date.fromisoformat(text), tz), parameter)
         found = dt.datetime.fromisoformat(text.replace(" ", "+") if "+" not in text and text.count(" ") == 1 else text)
         return _bounded((found if found.tzinfo else found.replace(tzinfo=tz)).astimezone(dt.UTC), parameter)
@@ -56,9 +57,11 @@ def ordered(start: dt.datetime, end: dt.datetime) -> None:
 def day(text: str, parameter: str) -> dt.date:
     """A calendar date; raises Problem 400."""
     try:
-        found = dt.date.fromisoformat(text)
+        found = dt.date.fromisoformat(text) if _DATE(text) else None
     except ValueError:
-        raise Problem(400, f"{parameter}: expected a date such as 2026-01-31", parameter=parameter) from None
+        found = None
+    if found is None:
+        raise Problem(400, f"{parameter}: expected a date such as 2026-01-31", parameter=parameter)
     if not 2000 <= found.year < 2100:
         raise Problem(400, f"{parameter}: expected a date from 2000 to 2099", parameter=parameter)
     return found

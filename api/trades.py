@@ -109,7 +109,7 @@ async def metrics(request: web.Request) -> web.StreamResponse:
         period = await _period(connection, parameters, zone, parts.now())
         by_currency = await _ask(connection, period, filters, ("trades", "wins", "net"), ("currency",))
         users = await _ask(connection, period, filters, ("trades",), ("user_id",), limit=1_000_000)
-        mark = await watermark(connection)
+        mark = await watermark(connection, "trade")
     trades = sum(row[1] for row in by_currency.rows)
     wins = sum(row[2] for row in by_currency.rows)
     single = len(by_currency.rows) < 2
@@ -146,7 +146,7 @@ async def pnl(request: web.Request) -> web.StreamResponse:
         rows = await _ask(
             connection, period, filters, (*_AMOUNTS, "trades"), ("currency",), grain="1d", limit=1_000_000
         )
-        mark = await watermark(connection)
+        mark = await watermark(connection, "trade")
     report = pnl_report(rows, period, mark.as_of, parameters.currency)
     return fresh(json_answer(report), mark.as_of, request)
 

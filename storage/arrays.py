@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import struct
 from collections.abc import Sequence
 
@@ -70,14 +71,22 @@ def array(series: pl.Series) -> Wire:
         if series.dtype == pl.Float64:
             return DoubleArray(_packed(series.to_numpy(), ">f8", "double precision"))
         if isinstance(series.dtype, pl.Datetime):
-            moments = series.dt.epoch("us").to_numpy() - _POSTGRES_EPOCH_US
-            return TimeArray(_packed(moments, ">i8", "timestamptz"))
+            return _times(series)
     return literal(series)
 
 
 def bigints(values: NDArray[np.int64]) -> BigintArray:
     """Integers as one array."""
     return BigintArray(_packed(values, ">i8", "bigint"))
+
+
+def times(moments: Sequence[dt.datetime]) -> TimeArray:
+    """Times as one array."""
+    return _times(pl.Series(moments, dtype=pl.Datetime("us", "UTC")))
+
+
+def _times(series: pl.Series) -> TimeArray:
+    return TimeArray(_packed(series.dt.epoch("us").to_numpy() - _POSTGRES_EPOCH_US, ">i8", "timestamptz"))
 
 
 def _packed(values: NDArray[np.int64] | NDArray[np.float64], form: str, element: str) -> bytes:

@@ -111,20 +111,26 @@ async def _head(connection: AsyncConn) -> int:
 
 
 class Watermark(msgspec.Struct, frozen=True):
-    """How far an organization's data has come: its last feed position and when that was committed."""
+    """How far an organization's data of some kinds has come: the last feed position and when that was committed."""
 
     position: int
     as_of: dt.datetime
 
 
-async def watermark(connection: AsyncConn) -> Watermark:
-    """The watermark inside an organization's read transaction; for one that never sent anything, its beginning."""
+async def watermark(connection: AsyncConn, *kinds: str) -> Watermark:
+    """The watermark of these kinds inside an organization's read transaction; where nothing ever came, the organization's beginning.
+
+    Only what an answer is made of counts: a host that measures itself every second must not make a P&L look new.
+    """
     cursor = await connection.execute(
-        "select coalesce(w.position, 0), coalesce(w.committed_at, o.created_at)"
-        " from app.organization_profile o left join app.watermark w on true"
+        "select coalesce(max(w.position), 0), coalesce(max(w.committed_at), min(o.created_at))"
+        " from app.organization_profile o left join app.watermark w on w.kind = any(%s)",
+        (list(kinds),),
     )
     row = await cursor.fetchone()
-    return Watermark(int(row[0]), row[1]) if row is not None else Watermark(0, dt.datetime(1970, 1, 1, tzinfo=dt.UTC))
+    if row is None or row[1] is None:
+        return Watermark(0, dt.datetime(1970, 1, 1, tzinfo=dt.UTC))
+    return Watermark(int(row[0]), row[1])
 
 
 class FeedEvent(msgspec.Struct, frozen=True):

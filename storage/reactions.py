@@ -12,12 +12,14 @@ from storage.rollup_sql import array_literals
 TABLE = Identifier("store", "video_reaction")
 
 _UPSERT = SQL(
-    "insert into {} as t (organization, video_id, viewer, creator_id, reaction, time, id, source)"
-    " select * from unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],"
-    " %s::text[], %s::text[])"
+    "insert into {} as t (organization, video_id, viewer, creator_id, reaction, time, id, source) {}"
     " on conflict (organization, video_id, viewer) do update"
     " set creator_id = excluded.creator_id, reaction = excluded.reaction, time = excluded.time, id = excluded.id,"
     " source = excluded.source where (excluded.time, excluded.id, excluded.source) >= (t.time, t.id, t.source)"
+)
+_SENT = SQL(
+    "select * from unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],"
+    " %s::text[], %s::text[])"
 )
 
 
@@ -38,4 +40,12 @@ def current_reactions(connection: Conn, frame: pl.DataFrame, into: Identifier = 
     """Merges the reactions among raw view events into the state table, in the order of its key."""
     rows = latest_reactions(frame)
     if rows.height:
-        connection.execute(_UPSERT.format(into), array_literals(rows))
+        connection.execute(_UPSERT.format(into, _SENT), array_literals(rows))
+
+
+def merge_reactions(connection: Conn, other: Identifier) -> None:
+    """Merges another table of this shape into the state table."""
+    rows = SQL(
+        "select organization, video_id, viewer, creator_id, reaction, time, id, source from {} order by 1, 2, 3"
+    ).format(other)
+    connection.execute(_UPSERT.format(TABLE, rows))

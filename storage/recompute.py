@@ -71,7 +71,7 @@ def verify(
             return
         first, last = bounds
         for rollup in rollups:
-            for day in _days(first, last, rollup.name, progress):
+            for day in _days(connection, rollup, first, last, progress):
                 temporary = _recompute(connection, rollup, day, day + DAY)
                 for grain in rollup.grains:
                     yield from _compare(connection, rollup, grain, temporary[grain], day, day + DAY)
@@ -93,13 +93,15 @@ def rebuild(
         bounds = _range(connection, rollups, start, end)
         if bounds is not None:
             for rollup in rollups:
-                for day in _days(*bounds, rollup.name, progress):
+                for day in _days(connection, rollup, *bounds, progress):
                     with connection.transaction():
                         sink_sql.own_rollup(connection, rollup.name)
                         _replace(connection, rollup, day, day + DAY)
                         done += 1
             if any(rollup.event == "view" for rollup in rollups):
-                rebuild_reactions(connection, _views, *bounds)
+                views = next(rollup for rollup in rollups if rollup.event == "view")
+                for day in reversed(list(_days(connection, views, *bounds, lambda *_: None))):
+                    rebuild_reactions(connection, _views, day, day + DAY)
         if start is None and end is None:
             for rollup in rollups:
                 connection.execute("update store.rollup set filled = true where name = %s", (rollup.name,))
@@ -116,12 +118,24 @@ def _range(
     return None if known is None else whole_days(start or known[0], end or known[1])
 
 
-def _days(first: dt.datetime, last: dt.datetime, name: str, progress: Progress) -> Iterator[dt.datetime]:
-    total = max(0, (last - first) // DAY)
-    for number in range(total):
-        progress(name, number, total)
-        yield first + number * DAY
-    progress(name, total, total)
+def _days(
+    connection: Conn, rollup: Rollup, first: dt.datetime, last: dt.datetime, progress: Progress
+) -> Iterator[dt.datetime]:
+    """The days of a range of which there are raw events or rollup rows. The others have nothing that could differ."""
+    sources = [(Identifier("store", f"event_{rollup.event}"), "time")]
+    sources += [(rollup_sql.table(rollup, grain), "bucket") for grain in rollup.grains]
+    parts = [
+        SQL("select date_trunc('day', {c}, 'UTC') as day from {t} where {c} >= %(first)s and {c} < %(last)s").format(
+            c=Identifier(column), t=name
+        )
+        for name, column in sources
+    ]
+    statement = SQL("select distinct day from ({}) as held order by day").format(SQL(" union all ").join(parts))
+    days = [day for (day,) in connection.execute(statement, {"first": first, "last": last}).fetchall()]
+    for number, day in enumerate(days):
+        progress(rollup.name, number, len(days))
+        yield day
+    progress(rollup.name, len(days), len(days))
 
 
 def _replace(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.datetime) -> None:

@@ -11,7 +11,7 @@ from psycopg.sql import SQL, Identifier
 
 from storage import sink_sql
 from storage.database import Conn
-from storage.reactions import current_reactions
+from storage.reactions import current_reactions, merge_reactions
 
 Frames = Callable[[Conn, dt.datetime, dt.datetime], Iterator[pl.DataFrame]]
 """Reads the raw view events of a range."""
@@ -51,12 +51,21 @@ def different_reactions(
 
 
 def rebuild_reactions(connection: Conn, frames: Frames, start: dt.datetime, end: dt.datetime) -> None:
-    """Mends the states that lie in the range, in one transaction that no sink writes views beside."""
+    """Mends the states that lie in a small range, in one transaction that no sink writes views beside.
+
+    Go from the last range to the first: a state that no event backs is taken away, and an earlier range brings the one before it.
+    """
     with connection.transaction():
         sink_sql.lock_kind(connection, "view")
-        connection.execute("delete from store.video_reaction where time >= %s and time < %s", (start, end))
-        for frame in frames(connection, start, end):
-            current_reactions(connection, frame)
+        _recompute(connection, frames, start, end)
+        connection.execute(
+            "delete from store.video_reaction s where s.time >= %s and s.time < %s and not exists"
+            " (select from pg_temp.reactions_again a where (a.organization, a.video_id, a.viewer, a.time, a.id, a.source)"
+            " = (s.organization, s.video_id, s.viewer, s.time, s.id, s.source))",
+            (start, end),
+        )
+        merge_reactions(connection, _AGAIN)
+        connection.execute(SQL("drop table {}").format(_AGAIN))
 
 
 def _recompute(connection: Conn, frames: Frames, start: dt.datetime, end: dt.datetime) -> None:

@@ -17,7 +17,7 @@ from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 from aggregators import calendar
 from aggregators.rollup import Derived, Measure, Rollup, Sketched
 from aggregators.sketch_columns import Sketches
-from storage.arrays import SENT_HEADER, elements
+from storage.arrays import SENT_HEADER, elements, times
 from storage.database import AsyncConn
 from storage.rollup_sql import table
 
@@ -121,7 +121,7 @@ def compose(question: Question) -> tuple[Composed, list[Any]]:
     grains = usable_grains(question, needed)
     start, end = align(question, grains)
     starts = _starts(question.grain, question.tz, start, end)
-    parameters: list[Any] = [starts] if question.grain in calendar.LOCAL_DAYS else []
+    parameters: list[Any] = [times(starts)] if question.grain in calendar.LOCAL_DAYS else []
     place = needed and any(m.merge == "last" for m in needed)
     carried = [Identifier(m.name) for m in needed]
     if place:

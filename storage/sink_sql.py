@@ -8,6 +8,7 @@ from uuid import UUID
 import polars as pl
 from psycopg.sql import SQL, Composed, Identifier
 
+from aggregators.frames import spans
 from ingest.events import Event
 from storage.arrays import plain_digits
 from storage.database import Conn
@@ -145,14 +146,7 @@ def feed(connection: Conn, batch: int, written: Sequence[tuple[str, pl.DataFrame
 
     Positions are handed out in the order of the commits, so a reader that has seen one has seen all before it.
     """
-    lines = [
-        (organization, kind, count, first, last)
-        for kind, frame in written
-        for organization, count, first, last in frame.group_by("organization")
-        .agg(pl.len(), pl.col("time").min().alias("first"), pl.col("time").max().alias("last"))
-        .sort("organization")
-        .iter_rows()
-    ]
+    lines = [(organization, kind, *span) for kind, frame in written for organization, *span in spans(frame)]
     connection.execute("select pg_advisory_xact_lock(%s)", (LOCKS["feed"],))
     connection.execute(
         "with head as (update store.feed_head set position = position + %(lines)s returning position - %(lines)s as before),"
@@ -161,10 +155,10 @@ def feed(connection: Conn, batch: int, written: Sequence[tuple[str, pl.DataFrame
         " select before + n, organization, kind, %(batch)s, events, first_time, last_time, clock_timestamp()"
         " from head, unnest(%(o)s::uuid[], %(k)s::text[], %(c)s::integer[], %(f)s::timestamptz[], %(l)s::timestamptz[])"
         " with ordinality as s (organization, kind, events, first_time, last_time, n)"
-        " returning position, organization, committed_at)"
-        " insert into store.watermark (organization, position, committed_at)"
-        " select organization, max(position), max(committed_at) from written group by organization order by organization"
-        " on conflict (organization) do update set position = excluded.position, committed_at = excluded.committed_at",
+        " returning position, organization, kind, committed_at)"
+        " insert into store.watermark (organization, kind, position, committed_at)"
+        " select organization, kind, position, committed_at from written order by organization, kind"
+        " on conflict (organization, kind) do update set position = excluded.position, committed_at = excluded.committed_at",
         {
             "lines": len(lines),
             "batch": batch,

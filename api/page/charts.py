@@ -94,7 +94,7 @@ def _frame(*, height: int, params: dict[str, Any]) -> Spec:
         "width": 300,
         "height": height,
         "autosize": {"type": "fit-x", "contains": "padding"},
-        "padding": {"left": 0, "right": 6, "top": 4, "bottom": 0},
+        "padding": {"left": 0, "right": 15, "top": 4, "bottom": 0},
         "params": [{"name": name, "value": value} for name, value in {**colours, **params}.items()],
         "data": {"name": "points", "values": [], "format": {"parse": None}},
         "config": {

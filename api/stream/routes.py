@@ -160,6 +160,8 @@ async def _push_state(
             await topic.wait(version, HEARTBEAT_S)
             if topic.version == version:
                 if not parts.hub.closing.is_set():
+                    # The window may have moved on, although nothing new came: a host that fell silent must leave it.
+                    topic.change()
                     await source.heartbeat()
                 continue
             # A slow reader gets the newest answer, not every one between: that is what conflation means.

@@ -80,7 +80,7 @@ def show_summary(console: Console, name: str, summary: Summary) -> None:
     counts.add_column()
     counts.add_row(f"{summary.rows:,}", f"rows in {summary.seconds:,.1f} s{rate}")
     counts.add_row(f"{summary.accepted:,}", "accepted")
-    counts.add_row(f"{summary.skipped:,}", "skipped: imported before")
+    counts.add_row(f"{summary.skipped:,}", "skipped: an earlier import dealt with them, whatever its mapping")
     counts.add_row(f"{summary.rejected:,}", "rejected")
     console.print(Text(name, style="bold"))
     console.print(counts)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from decimal import Decimal
+from typing import Any, Literal
 
 import msgspec
 
 from ingest.events import AnyEvent, Event, InvalidEvent
-from ingest.events.envelope import texts
+from ingest.events.envelope import Float, texts
 from ingest.events.trade import Trade
 
 JSON_TYPES = frozenset({"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"})
@@ -22,6 +23,10 @@ MAX_EVENTS = 10_000
 
 _ONE = msgspec.json.Decoder(AnyEvent)
 _MANY = msgspec.json.Decoder(list[AnyEvent])
+_NUMBERS: dict[str, msgspec.json.Decoder[Any]] = {
+    "system": msgspec.json.Decoder(Float),
+    "enterprise": msgspec.json.Decoder(Decimal),
+}
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 # A message may quote what a sender wrote, so it is the last place named in it that counts.
 _WHERE = re.compile(r"(?P<what>.*) - at (?P<key>`key` in )?`\$(?P<path>.*?)`", re.DOTALL).fullmatch
@@ -34,6 +39,7 @@ _EXPECTED = {
     "data.currency": "a code of 2 to 12 capitals and digits, such as USD",
 }
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?(?:NaN|Infinity)\b', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}").fullmatch
 
 
@@ -79,12 +85,11 @@ def decode(body: bytes, content_type: str, *, now: dt.datetime, limits: Limits) 
     if escaped:
         body = _mark_lone_surrogates(body)
     suspicious = escaped and b"\\u0000" in body
-    pieces = _lines(body) if content_type == NDJSON else None
-    if pieces is None:
-        fast = _fast(body)
-        if fast is not None:
-            return _judge(fast, suspicious=suspicious, now=now, limits=limits)
-        pieces = _elements(body)
+    fast = None if content_type == NDJSON else _fast(body)
+    if fast is not None:
+        return _judge(fast, suspicious=suspicious, now=now, limits=limits)
+    body = _quote_non_numbers(body)
+    pieces = _lines(body) if content_type == NDJSON else _elements(body)
     if len(pieces) > MAX_EVENTS:
         raise TooManyEvents(f"{len(pieces)} events in one request: at most {MAX_EVENTS} are taken")
     return _judge([_one(piece) for piece in pieces], suspicious=suspicious, now=now, limits=limits, raws=pieces)
@@ -109,6 +114,13 @@ def _fast(body: bytes) -> list[Event | InvalidEvent] | None:
     if len(events) > MAX_EVENTS:
         raise TooManyEvents(f"{len(events)} events in one request: at most {MAX_EVENTS} are taken")
     return events
+
+
+def _quote_non_numbers(body: bytes) -> bytes:
+    """Quotes NaN and Infinity, which JSON does not have and some encoders write, so that only their events are refused."""
+    if b"NaN" not in body and b"Infinity" not in body:
+        return body
+    return _TOKEN.sub(lambda found: found[0] if found[0][:1] == b'"' else b'"' + found[0] + b'"', body)
 
 
 def _elements(body: bytes) -> list[bytes]:
@@ -139,7 +151,7 @@ def _one(piece: bytes) -> Event | InvalidEvent:
     try:
         event: Event = _ONE.decode(piece)
     except msgspec.ValidationError as error:
-        return InvalidEvent(explain(str(error)))
+        return InvalidEvent(_wrong_metric(piece) or explain(str(error)))
     except msgspec.DecodeError as error:
         return InvalidEvent(f"event: {_sentence(str(error))}")
     except UnicodeDecodeError:
@@ -147,6 +159,29 @@ def _one(piece: bytes) -> Event | InvalidEvent:
     except RecursionError:
         return InvalidEvent("event: nested too deeply")
     return event
+
+
+class _Metrics(msgspec.Struct):
+    metrics: dict[str, msgspec.Raw]
+
+
+class _Measured(msgspec.Struct):
+    type: Literal["system", "enterprise"]
+    data: _Metrics
+
+
+def _wrong_metric(piece: bytes) -> str | None:
+    """Names the first metric whose value is no number that is taken; None where the event's fault is another."""
+    try:
+        event = msgspec.json.decode(piece, type=_Measured)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    for name, raw in event.data.metrics.items():
+        try:
+            _NUMBERS[event.type].decode(raw)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return f"data.metrics.{name[:64]}: expected a finite number of at most 1e18 in size"
+    return None
 
 
 def _judge(

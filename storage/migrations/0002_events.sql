@@ -128,11 +128,13 @@ create table store.feed (
 );
 create index on store.feed (organization, position);
 
--- How far each organization's data has come: the commit sequence that freshness and caches rest on.
+-- How far each organization's data of a kind has come: the commit sequence that freshness and caches rest on.
 create table store.watermark (
-    organization uuid primary key,
+    organization uuid not null,
+    kind text not null,
     position bigint not null,
-    committed_at timestamptz not null
+    committed_at timestamptz not null,
+    primary key (organization, kind)
 );
 
 create table store.feed_head (
@@ -162,7 +164,7 @@ create table store.video_reaction (
 ) with (fillfactor = 80);
 create index on store.video_reaction (organization, creator_id);
 
--- Which rollups this database holds, and the earliest time from which a newly declared one must still be filled.
+-- Which rollups this database holds, what they were declared as, and whether all events before that are in them.
 create table store.rollup (
     name text primary key,
     declaration text not null,

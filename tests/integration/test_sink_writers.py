@@ -97,10 +97,10 @@ def test_a_reader_never_passes_a_position_that_appears_later(database_url: str) 
     assert (
         scalar(
             database_url,
-            "select count(*) from store.watermark w"
-            " where position = (select max(position) from store.feed f where f.organization = w.organization)",
+            "select count(*) from store.watermark w where position"
+            " <> (select max(position) from store.feed f where (f.organization, f.kind) = (w.organization, w.kind))",
         )
-        == 2
+        == 0
     )
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from ingest.collectors.client import Receipt, Sendable
-from ingest.collectors.importers.batches import RowBatch, RejectedRow, gather
+from ingest.collectors.importers.batches import RejectedRow, RowBatch, gather
 from ingest.collectors.importers.examination import Examined, examine
 from ingest.collectors.importers.formats import ANY_ENCODING, FORMATS
 from ingest.collectors.importers.lines import Lines
