@@ -57,8 +57,8 @@ def _path(number: int) -> str:
         "group_by": "host",
         "filter": "metric:metric_0",
         "grain": "1d",
-        "from": START.date().isoformat(),
-        "to": (START + dt.timedelta(days=DAYS - number % 7, minutes=-number)).isoformat(),
+        "from": (START + dt.timedelta(days=number % 9)).date().isoformat(),
+        "to": (START + dt.timedelta(days=DAYS - number // 9)).date().isoformat(),
     }
     return f"/api/v1/query?{urlencode(question)}"
 

@@ -16,6 +16,9 @@ from psycopg.pq import Format
 _POSTGRES_EPOCH_US = 946_684_800_000_000
 """PostgreSQL counts microseconds from 2000-01-01."""
 
+_EPOCH = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
 _ELEMENT_OIDS = {"bigint": 20, "double precision": 701, "timestamptz": 1184}
 
 
@@ -71,7 +74,8 @@ def array(series: pl.Series) -> Wire:
         if series.dtype == pl.Float64:
             return DoubleArray(_packed(series.to_numpy(), ">f8", "double precision"))
         if isinstance(series.dtype, pl.Datetime):
-            return _times(series)
+            moments = series.dt.epoch("us").to_numpy() - _POSTGRES_EPOCH_US
+            return TimeArray(_packed(moments, ">i8", "timestamptz"))
     return literal(series)
 
 
@@ -82,11 +86,9 @@ def bigints(values: NDArray[np.int64]) -> BigintArray:
 
 def times(moments: Sequence[dt.datetime]) -> TimeArray:
     """Times as one array."""
-    return _times(pl.Series(moments, dtype=pl.Datetime("us", "UTC")))
-
-
-def _times(series: pl.Series) -> TimeArray:
-    return TimeArray(_packed(series.dt.epoch("us").to_numpy() - _POSTGRES_EPOCH_US, ">i8", "timestamptz"))
+    return TimeArray(
+        _packed(np.array([(m - _EPOCH) // _MICROSECOND for m in moments], dtype=np.int64), ">i8", "timestamptz")
+    )
 
 
 def _packed(values: NDArray[np.int64] | NDArray[np.float64], form: str, element: str) -> bytes:
