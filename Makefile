@@ -30,7 +30,7 @@ serve: $(BIN)/streamgauge ## The same without the demo.
 	@$(BIN)/streamgauge run
 
 test: $(VENV)/.dev ## Run every test, on real servers.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev ## Lint, types, layers, names.
 	$(BIN)/ruff check .
