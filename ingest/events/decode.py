@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -271,9 +271,6 @@ def explain(message: str) -> str:
 def _sentence(text: str) -> str:
     """Lowers the first letter and keeps a message short, whatever a sender put into it."""
     return (text[:1].lower() + text[1:] if text[1:2].islower() else text)[:200]
-
-
-Refuse = Callable[[Event], str | None]
 
 
 def refuse(decoded: Decoded, reasons: Iterable[str | None]) -> Decoded:
