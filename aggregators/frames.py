@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from ingest.events import Event
@@ -16,8 +17,6 @@ from ingest.events.envelope import FRACTION_DIGITS
 TIME = pl.Datetime("us", "UTC")
 MONEY = pl.Decimal(38, FRACTION_DIGITS)
 _TINY = 1e-280
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
 
 ENVELOPE: dict[str, Any] = {
     "organization": pl.String,
@@ -66,37 +65,43 @@ def schema(kind: str) -> dict[str, Any]:
 
 
 def raw_frame(kind: str, organizations: Sequence[str], events: Sequence[Event]) -> pl.DataFrame:
-    """The events of one kind as columns, in the order given; `organizations` has one entry an event."""
-    data = [event.data for event in events]
-    columns = [
-        pl.Series("organization", organizations, dtype=pl.String),
-        _series("time", TIME, [event.time for event in events]),
-        pl.Series("source", [event.source for event in events], dtype=pl.String),
-        pl.Series("id", [event.id for event in events], dtype=pl.String),
-        pl.Series("sequence", [event.sequence for event in events], dtype=pl.Int64),
-    ]
-    columns += [_series(name, dtype, [getattr(item, name) for item in data]) for name, dtype in COLUMNS[kind].items()]
+    """The events of one kind as the columns of `schema`, in the order given, but amounts as text: the digits that were sent.
+
+    `organizations` has one entry an event. `with_amounts` makes numbers of the amounts.
+    """
+    data = _column("data", events)
+    columns = [pl.Series("organization", organizations, dtype=pl.String)]
+    columns += [_series(name, ENVELOPE[name], _column(name, events)) for name in ("time", "source", "id", "sequence")]
+    columns += [_series(name, dtype, _column(name, data)) for name, dtype in COLUMNS[kind].items()]
     return pl.DataFrame(columns)
 
 
+def _column(name: str, items: Sequence[Any]) -> list[Any]:
+    """One attribute of many."""
+    return list(map(attrgetter(name), items))
+
+
+def with_amounts(kind: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with its amounts as exact numbers, as `schema` has them."""
+    return frame.with_columns(pl.col(name).cast(MONEY) for name, dtype in COLUMNS[kind].items() if dtype == MONEY)
+
+
 def _series(name: str, dtype: Any, values: list[Any]) -> pl.Series:
-    """A column of Python values. Times and decimals take a detour that keeps them exact and is ten times as fast."""
+    """A column of Python values. What polars would take one by one goes to it as one text or as integers, ten times as fast."""
     if dtype == TIME:
-        return pl.Series(name, [(value - _EPOCH) // _MICROSECOND for value in values], dtype=pl.Int64).cast(TIME)
+        # Exact: before the year 2106 a double and its product are off by less than half a microsecond.
+        seconds = np.fromiter(map(dt.datetime.timestamp, values), np.float64, len(values))
+        return pl.Series(name, np.rint(seconds * 1e6).astype(np.int64)).cast(TIME)
     if dtype == MONEY:
-        return pl.Series(name, [None if value is None else _digits(value) for value in values], dtype=pl.String).cast(
-            dtype
-        )
+        return _lines(name, b"\n".join(values))
     if name == "metrics":
-        # A line a row: an encoded line break is an escape, so a real one is never inside a row.
-        return pl.Series(name, _JSON.encode_lines(values).decode().split("\n")[:-1], dtype=pl.String)
+        return _lines(name, _JSON.encode_lines(values)[:-1])
     return pl.Series(name, values, dtype=dtype)
 
 
-def _digits(value: Decimal) -> str:
-    """Plain notation; formatting every value with `f` would take four times as long."""
-    text = str(value)
-    return f"{value:f}" if "E" in text else text
+def _lines(name: str, text: bytes) -> pl.Series:
+    """A line a row. Neither digits nor JSON, whose line breaks are escapes, can hold a line break."""
+    return pl.Series(name, text.decode().split("\n") if text else [], dtype=pl.String)
 
 
 def spans(frame: pl.DataFrame) -> list[tuple[Any, ...]]:

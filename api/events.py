@@ -17,7 +17,7 @@ from api.auth.principal import caller
 from api.errors import Problem
 from api.routing import Route, json_answer, parse_query
 from api.services import Services, services
-from ingest.events import AnyEvent
+from ingest.events import AnyEvent, Event
 from ingest.events.decode import CONTENT_TYPES, Decoded, MalformedBody, Rejection, TooManyEvents, decode, refuse
 from ingest.log import Batch, Unavailable
 
@@ -64,11 +64,12 @@ async def accept(request: web.Request) -> web.StreamResponse:
     except TooManyEvents as error:
         raise Problem(413, str(error)) from None
     organization = caller(request).organization
-    decoded = refuse(decoded, [parts.names.refusal(organization, event) for event in decoded.events])
+    decoded = refuse(decoded, parts.names.refusals(organization, decoded.events))
     rejected = await _publish(parts, Batch(organization, decoded.events), decoded)
     accepted = len(decoded.events) + len(decoded.rejected) - len(rejected)
-    for kind, number in Counter(event.kind for event in decoded.events).items():
-        parts.observation.accepted.labels(kind).inc(number)
+    kinds: Counter[type[Event]] = Counter(map(type, decoded.events))
+    for kind, number in kinds.items():
+        parts.observation.accepted.labels(kind.kind).inc(number)
     parts.observation.rejected.labels("contract").inc(len(rejected))
     return json_answer(Accepted(accepted, rejected), status=422 if rejected and not accepted else 202)
 

@@ -29,7 +29,7 @@ def copy_alone(url: str, kind: str, organization: UUID, bodies: list[bytes]) -> 
     for at in range(0, len(events), ROWS):
         some = events[at : at + ROWS]
         frame = raw_frame(kind, [str(organization)] * len(some), some)
-        pieces.append(b"".join(raw_csv(frame, at)))
+        pieces.append(raw_csv(frame, at))
     with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
         connection.execute(
             SQL("create table if not exists {} (like {} including all)").format(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from ingest.events import Event
 from ingest.events.enterprise import Enterprise
 from ingest.events.system import System
+
+_MEASURED = ("system", "enterprise")
+"""The kinds of events that have metrics."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_.]{0,63}").fullmatch
 
@@ -21,6 +24,13 @@ class MetricNames:
         self._names: dict[tuple[UUID, str], set[str]] = {}
         for organization, kind, name in known:
             self._names.setdefault((organization, kind), set()).add(name)
+
+    def refusals(self, organization: UUID, events: Sequence[Event]) -> list[str | None]:
+        """For each event why its metric names cannot be admitted, or None; an empty list where all are admitted."""
+        known = {kind: self._names.get((organization, kind), set()) for kind in _MEASURED}
+        if all(event.data.metrics.keys() <= known[event.kind] for event in events if type(event).kind in known):
+            return []
+        return [self.refusal(organization, event) for event in events]
 
     def refusal(self, organization: UUID, event: Event) -> str | None:
         """Returns why the event's metric names cannot be admitted, or None and remembers them."""

@@ -26,17 +26,11 @@ def identity(organization: UUID, kind: str, source: str, event_id: str) -> bytes
     return hashlib.blake2b(organization.bytes + text.encode(), digest_size=HASH_BYTES).digest()
 
 
-def identities(kind: str, owned: Iterable[tuple[UUID, Event]]) -> list[bytes]:
-    """`identity` of many events of one kind, each with its organization."""
-    hashes: list[bytes] = []
-    last: UUID | None = None
-    start = b""
-    for organization, event in owned:
-        if organization is not last:
-            last, start = organization, organization.bytes + kind.encode() + b"\0"
-        text = start + f"{event.source}\0{event.id}".encode()
-        hashes.append(hashlib.blake2b(text, digest_size=HASH_BYTES).digest())
-    return hashes
+def identities(organization: UUID, kind: str, events: Iterable[Event]) -> list[bytes]:
+    """`identity` of many events of one organization and kind."""
+    start = organization.bytes + kind.encode() + b"\0"
+    hashed = hashlib.blake2b
+    return [hashed(start + f"{event.source}\0{event.id}".encode(), digest_size=HASH_BYTES).digest() for event in events]
 
 
 @dataclass(frozen=True)

@@ -138,14 +138,14 @@ def upsert(rollup: Rollup, grain: str, into: Identifier, *, whole_sketches: bool
             for c, _ in _PLACE
         ]
     return SQL(
-        "insert into {into} as t ({columns}) select {selected} from unnest({wires}) as s ({sent})"
+        # Sets in a select list go row by row, where a function in the from clause would first be gathered whole.
+        "insert into {into} as t ({columns}) select {selected} from (select {sent}) as s"
         " on conflict ({keys}) do update set {merges}"
     ).format(
         into=into,
         columns=SQL(", ").join(Identifier(name) for name in columns(rollup, grain)),
         selected=SQL(", ").join(selected),
-        wires=SQL(", ").join(wires),
-        sent=SQL(", ").join(sent),
+        sent=SQL(", ").join(SQL("unnest({}) as {}").format(w, name) for w, name in zip(wires, sent, strict=True)),
         keys=SQL(", ").join(Identifier(key) for key in ("organization", "bucket", *rollup.keys)),
         merges=SQL(", ").join(merges),
     )

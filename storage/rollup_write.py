@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import polars as pl
 from psycopg.sql import Composed
 
@@ -13,6 +15,26 @@ from storage.database import Conn
 from storage.sketch_merge import merged, stored_sketches
 
 
+@dataclass(frozen=True)
+class RollupRows:
+    """Rows of a rollup at one grain (see `engine.aggregate`), ready to be sent: `wires` has each column as a parameter.
+
+    A sketch is no parameter before it is merged with the stored one: `sketches` has those columns.
+    """
+
+    rollup: Rollup
+    grain: str
+    wires: dict[str, Wire]
+    sketches: dict[str, pl.Series]
+
+    @classmethod
+    def of(cls, rollup: Rollup, grain: str, rows: pl.DataFrame) -> RollupRows:
+        """Does what needs no database."""
+        sketches = {measure.name: rows[measure.name] for measure in _sketches(rollup, grain)}
+        wires = {name: array(rows[name]) for name in columns(rollup, grain) if name not in sketches}
+        return cls(rollup, grain, wires, sketches)
+
+
 class RollupWriter:
     """Upserts rows of one rollup at one grain. Its statements are composed once, so that the connection keeps them prepared.
 
@@ -21,29 +43,29 @@ class RollupWriter:
 
     def __init__(self, connection: Conn, rollup: Rollup, grain: str) -> None:
         table = rollup_sql.table(rollup, grain)
-        self._sketches: list[Measure] = [m for m in rollup.measures_at(grain) if m.merge in ("bins", "registers")]
+        self._sketches = _sketches(rollup, grain)
         self._keys = ["organization", "bucket", *rollup.keys]
         self._columns = columns(rollup, grain)
         self._upsert = _text(connection, rollup_sql.upsert(rollup, grain, table, whole_sketches=True))
         self._stored = _text(connection, stored_sketches(rollup, self._sketches, table)) if self._sketches else b""
 
-    def add(self, connection: Conn, rows: pl.DataFrame) -> None:
-        """Merges the rows (see `engine.aggregate`) into the table."""
-        keys = {name: array(rows[name]) for name in self._keys}
+    def add(self, connection: Conn, rows: RollupRows) -> None:
+        """Merges the rows into the table."""
         pairs: list[Wire] = []
         places: dict[str, list[Wire]] = {}
         if self._sketches:
-            stored = connection.execute(self._stored, list(keys.values()), binary=True).fetchall()
+            keys = [rows.wires[name] for name in self._keys]
+            stored = connection.execute(self._stored, keys, binary=True).fetchall()
             for number, measure in enumerate(self._sketches, start=1):
-                sketches = merged(measure, rows[measure.name], [(row[0], row[number]) for row in stored])
+                sketches = merged(measure, rows.sketches[measure.name], [(row[0], row[number]) for row in stored])
                 pairs.append(bigints(sketches.pairs))
                 places[measure.name] = [array(sketches.first), array(sketches.last)]
-        wires = [
-            wire
-            for name in self._columns
-            for wire in places.get(name) or [keys[name] if name in keys else array(rows[name])]
-        ]
+        wires = [wire for name in self._columns for wire in places.get(name) or [rows.wires[name]]]
         connection.execute(self._upsert, pairs + wires)
+
+
+def _sketches(rollup: Rollup, grain: str) -> list[Measure]:
+    return [measure for measure in rollup.measures_at(grain) if measure.merge in ("bins", "registers")]
 
 
 def _text(connection: Conn, statement: Composed) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import compress
 
@@ -21,6 +22,8 @@ from storage.rollup_write import RollupWriter
 log = structlog.get_logger(__name__)
 
 _RETRIES = 5
+_AHEAD = 2
+"""Batch numbers that are kept ready: one for the group that is being written, one for the next."""
 _RETRYABLE = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
 
 
@@ -41,6 +44,8 @@ class DatabaseSink:
         self._ledgers: dict[str, Ledger] = {}
         self._writers: dict[tuple[str, str], RollupWriter] = {}
         self._names: set[tuple[str, str, str]] = set()
+        # Batch numbers taken ahead, so that raw rows can be written out while another group commits.
+        self._reserved: deque[int] = deque()
         self._connection: Conn | None = None
         self._before_commit = before_commit
 
@@ -52,7 +57,7 @@ class DatabaseSink:
 
     def prepare(self, batches: Sequence[Batch]) -> list[Work]:
         """Does what needs no database. Any thread may call it while another one writes."""
-        return prepare(batches, self._rollups)
+        return prepare(batches, self._rollups, self._reserved.popleft() if self._reserved else None)
 
     def write(self, batches: Sequence[Batch], prepared: list[Work] | None = None) -> Outcome:
         """Counts every event of the group once; `prepared` is what `prepare` made of it. See ingest.log.Sink."""
@@ -109,27 +114,32 @@ class DatabaseSink:
         if self._connection is None:
             self._connection = connect(self._url, name="sink")
         connection = self._connection
+        batch = works[0].batch if works else None
+        if batch is None:
+            (batch,) = sink_sql.batch_numbers(connection, 1)()
         ledgers = [self._ledger(work.kind) for work in works]
-        names: set[tuple[str, str, str]] = set()
         with connection.transaction():
             with connection.pipeline():
                 # One writer a kind at a time: what it reads of the ledger is all there is. Kinds in one order, so no two wait in a ring.
                 for work in works:
                     sink_sql.lock_kind(connection, work.kind)
-                batch = sink_sql.next_batch(connection)
+                reserved = sink_sql.batch_numbers(connection, _AHEAD - len(self._reserved))
                 fresh = [self._fresh(connection, ledger, work) for ledger, work in zip(ledgers, works, strict=True)]
-                fresh = [work for work in fresh if work.events]
+                fresh = [work.written_out(batch) for work in fresh if work.events]
+            self._reserved += reserved()
             for work in fresh:
-                sink_sql.copy_raw(connection, work.kind, work.frame, batch())
+                sink_sql.copy_raw(connection, work.kind, work.frame, work.csv)
+            names = set().union(*(work.names for work in fresh)) - self._names
             with connection.pipeline():
+                if names:
+                    sink_sql.metric_names(connection, names)
                 for work in fresh:
-                    names |= self._new_names(connection, work)
                     if work.kind == "view":
                         current_reactions(connection, work.frame)
                 for work in fresh:
                     self._roll_up(connection, work)
                 if fresh:
-                    sink_sql.feed(connection, batch(), [(work.kind, work.frame) for work in fresh])
+                    sink_sql.feed(connection, batch, [(work.kind, work.frame) for work in fresh])
             if self._before_commit is not None:
                 self._before_commit(connection)
         self._names |= names
@@ -156,22 +166,14 @@ class DatabaseSink:
             ledger.add(connection, hashes)
         return work.only(sorted(keep), self._rollups)
 
-    def _new_names(self, connection: Conn, work: Work) -> set[tuple[str, str, str]]:
-        """Remembers the metric names that an organization uses for the first time; returns them."""
-        used = sink_sql.used_names(work.kind, work.organizations, work.events) - self._names
-        if used:
-            sink_sql.metric_names(connection, used)
-        return used
-
     def _roll_up(self, connection: Conn, work: Work) -> None:
-        for name in sorted({rollup.name for rollup, _ in work.rows}):
+        for name in sorted({rows.rollup.name for rows in work.rows}):
             sink_sql.share_rollup(connection, name)
-        for rollup, grains in work.rows:
-            for grain, rows in grains.items():
-                writer = self._writers.get((rollup.name, grain))
-                if writer is None:
-                    writer = self._writers[rollup.name, grain] = RollupWriter(connection, rollup, grain)
-                writer.add(connection, rows)
+        for rows in work.rows:
+            writer = self._writers.get((rows.rollup.name, rows.grain))
+            if writer is None:
+                writer = self._writers[rows.rollup.name, rows.grain] = RollupWriter(connection, rows.rollup, rows.grain)
+            writer.add(connection, rows)
 
     def _seal(self, connection: Conn, ledger: Ledger) -> None:
         with connection.transaction():

@@ -10,7 +10,6 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from aggregators.frames import spans
 from ingest.events import Event
-from storage.arrays import plain_digits
 from storage.database import Conn
 
 CHANNEL = "streamgauge_commit"
@@ -18,10 +17,6 @@ CHANNEL = "streamgauge_commit"
 
 LOCKS = {"kind": 731_001, "rollup": 731_002, "feed": 731_003}
 """First keys of the advisory locks; the second key is the hash of a kind's or rollup's name."""
-
-
-_PIECE = 2_000
-"""Raw rows that are written out at once."""
 
 
 def lock_kind(connection: Conn, kind: str) -> None:
@@ -39,19 +34,10 @@ def own_rollup(connection: Conn, name: str) -> None:
     connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (LOCKS["rollup"], name))
 
 
-def next_batch(connection: Conn) -> Callable[[], int]:
-    """Asks for the number of a new batch; the answer, when called, has it."""
-    cursor = connection.execute("select nextval('store.batch_number')")
-    number: list[int] = []
-
-    def answer() -> int:
-        if not number:
-            row = cursor.fetchone()
-            assert row is not None
-            number.append(int(row[0]))
-        return number[0]
-
-    return answer
+def batch_numbers(connection: Conn, count: int) -> Callable[[], list[int]]:
+    """Asks for the numbers of new batches; the answer, when called, has them. No other writer ever gets the same."""
+    cursor = connection.execute("select nextval('store.batch_number') from generate_series(1, %s)", (count,))
+    return lambda: [int(number) for (number,) in cursor.fetchall()]
 
 
 def above_known(
@@ -94,11 +80,10 @@ def above_known(
         )
 
 
-def copy_raw(connection: Conn, kind: str, frame: pl.DataFrame, batch: int) -> None:
-    """Writes the raw rows by COPY, in pieces, so that the next one is written out while PostgreSQL reads the last."""
+def copy_raw(connection: Conn, kind: str, frame: pl.DataFrame, csv: bytes) -> None:
+    """Writes raw rows by COPY; `csv` is `raw_csv` of the frame."""
     with connection.cursor() as cursor, cursor.copy(copy_statement(frame, f"event_{kind}")) as copy:
-        for piece in raw_csv(frame, batch):
-            copy.write(piece)
+        copy.write(csv)
 
 
 def copy_statement(frame: pl.DataFrame, table: str) -> Composed:
@@ -107,14 +92,10 @@ def copy_statement(frame: pl.DataFrame, table: str) -> Composed:
     return SQL("copy {} ({}) from stdin (format csv, null '\\N')").format(Identifier("store", table), names)
 
 
-def raw_csv(frame: pl.DataFrame, batch: int) -> Iterator[bytes]:
-    """The raw rows in CSV, in pieces. Text is quoted always, so that a host called \\N stays one."""
+def raw_csv(frame: pl.DataFrame, batch: int) -> bytes:
+    """The raw rows (see `frames.raw_frame`) in CSV. Text is quoted always, so that a host called \\N stays one."""
     rows = frame.with_columns(pl.lit(batch).alias("batch"), pl.int_range(frame.height).alias("item"))
-    rows = rows.with_columns(
-        plain_digits(rows[n]) for n, dtype in frame.schema.items() if isinstance(dtype, pl.Decimal)
-    )
-    for piece in rows.iter_slices(_PIECE):
-        yield piece.write_csv(include_header=False, null_value="\\N", quote_style="non_numeric").encode()
+    return rows.write_csv(include_header=False, null_value="\\N", quote_style="non_numeric").encode()
 
 
 def used_names(kind: str, organizations: Sequence[UUID], events: Sequence[Event]) -> set[tuple[str, str, str]]:

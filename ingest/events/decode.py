@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -20,6 +20,9 @@ CONTENT_TYPES = JSON_TYPES | {NDJSON}
 
 MAX_EVENTS = 10_000
 """Events in one request."""
+
+_MANY_EVENTS = 32
+"""From so many on a look at columns is quicker than one at each event."""
 
 _ONE = msgspec.json.Decoder(AnyEvent)
 _MANY = msgspec.json.Decoder(list[AnyEvent])
@@ -195,28 +198,60 @@ def _judge(
     """Applies what the types cannot say: times, NULs, completion."""
     earliest, latest = limits.earliest, now + limits.ahead
     rejected: list[Rejection] = []
+    settled = len(found) >= _MANY_EVENTS and not suspicious and _settled(found, earliest, latest)
     for index, event in enumerate(found):
         try:
             if isinstance(event, InvalidEvent):
                 raise event
+            if not settled:
+                _look(event, earliest, latest, suspicious=suspicious)
             data = event.data
             data.complete()
             if isinstance(data, Trade):
-                if not earliest <= data.opened_at <= latest:
-                    _check_time("data.opened_at", data.opened_at, earliest, latest)
                 event.time = data.closed_at
-            if not earliest <= event.time <= latest:
-                _check_time("data.closed_at" if isinstance(data, Trade) else "time", event.time, earliest, latest)
-            if suspicious:
-                _check_nul(event)
             if event.sequence is not None:
                 event.sequence = int(event.sequence)
         except InvalidEvent as error:
             name = event.id.replace("\x00", "") if isinstance(event, Event) else _peek_id(raws[index] if raws else b"")
             rejected.append(Rejection(index, name, str(error)))
+    if not rejected:
+        return Decoded(cast("list[Event]", found), list(range(len(found))), rejected)
     refused = {rejection.index for rejection in rejected}
     good = {index: event for index, event in enumerate(found) if index not in refused and isinstance(event, Event)}
     return Decoded(list(good.values()), list(good), rejected)
+
+
+def _settled(found: list[Event | InvalidEvent], earliest: dt.datetime, latest: dt.datetime) -> bool:
+    """One look at all events, column by column: whether `_look` would let each of them pass as it is."""
+    for kind in set(map(type, found)):
+        if kind is InvalidEvent:
+            return False
+        events = cast("list[Event]", [event for event in found if type(event) is kind])
+        data = [event.data for event in events]
+        if not type(data[0]).settle(data):
+            return False
+        times = [event.time for event in events]
+        if isinstance(data[0], Trade):
+            # What is opened before it is closed is opened before the latest time, and closed after the earliest.
+            earlier, times = [trade.opened_at for trade in data], [trade.closed_at for trade in data]
+        else:
+            earlier = times
+        if min(earlier) < earliest or max(times) > latest:
+            return False
+    return True
+
+
+def _look(event: Event, earliest: dt.datetime, latest: dt.datetime, *, suspicious: bool) -> None:
+    """Looks at one event by itself; raises InvalidEvent."""
+    data = event.data
+    data.check()
+    if isinstance(data, Trade):
+        _check_time("data.opened_at", data.opened_at, earliest, latest)
+        _check_time("data.closed_at", data.closed_at, earliest, latest)
+    else:
+        _check_time("time", event.time, earliest, latest)
+    if suspicious:
+        _check_nul(event)
 
 
 def _check_time(field: str, time: dt.datetime, earliest: dt.datetime, latest: dt.datetime) -> None:
@@ -227,7 +262,7 @@ def _check_time(field: str, time: dt.datetime, earliest: dt.datetime, latest: dt
 
 
 def _check_nul(event: Event) -> None:
-    for path, text in texts(msgspec.to_builtins(event)):
+    for path, text in texts(msgspec.json.decode(msgspec.json.encode(event))):
         if "\x00" in text:
             raise InvalidEvent(
                 f"{path.replace(chr(0), '')}: holds a NUL or half of a surrogate pair, which are no text"

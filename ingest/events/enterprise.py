@@ -55,7 +55,7 @@ class Enterprise(Data):
     metrics: Annotated[dict[MetricName, Decimal], msgspec.Meta(min_length=1, max_length=256)]
     team_type: Annotated[str, msgspec.Meta(min_length=1, max_length=50)] | None = None
 
-    def complete(self) -> None:
+    def check(self) -> None:
         """Checks that every value is exact."""
         for name, value in self.metrics.items():
             self.metrics[name] = exact(f"data.metrics.{name}", value)

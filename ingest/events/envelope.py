@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections import abc
 from collections.abc import Iterator
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 
@@ -25,10 +26,24 @@ Sequence = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | Annotated[str, msg
 FRACTION_DIGITS = 18
 """Digits after the point that money and quantities keep; as many stand before it."""
 
-_PLAIN = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?").fullmatch
+Amount = Annotated[
+    msgspec.Raw,
+    msgspec.Meta(
+        description="An exact decimal: a number, or a string of digits. At most 18 digits before and 18 after the point.",
+        extra_json_schema={"anyOf": [{"type": "number"}, {"type": "string"}]},
+    ),
+]
+"""Money, a price or a quantity in the digits of its sender: a JSON number or a decimal string. Once accepted it is plain digits,
+`-?` 1 to 18 digits, and a point with 1 to 18 more, which no number type has to hold on the way to the database."""
+
+PLAIN = r"[0-9]{1,18}(?:\.[0-9]{1,18})?"
+"""The pattern of an amount of at least 0 in plain digits."""
+
+_PLAIN = re.compile("-?" + PLAIN).fullmatch
 _WIDE = Context(prec=120, rounding=ROUND_HALF_EVEN, Emax=999999, Emin=-999999)
 _QUANTUM = Decimal(1).scaleb(-FRACTION_DIGITS)
 _LIMIT = Decimal(10) ** 18
+_EXPECTED = "expected a finite number with at most 18 digits before and 18 after the point"
 
 
 class InvalidEvent(ValueError):
@@ -38,8 +53,19 @@ class InvalidEvent(ValueError):
 class Data(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What an event of one kind says. A field that the contract does not know is refused: it may be a misspelt one."""
 
+    def check(self) -> None:
+        """Checks what the types alone cannot say, and brings amounts into plain digits. Raises InvalidEvent."""
+
+    @classmethod
+    def settle(cls, many: abc.Sequence[Self]) -> bool:
+        """One look at many: whether `check` would let each of them pass as it is. False says only that each needs its own look.
+
+        Where it is true, what can be computed for all at once is filled in; `complete` does the rest.
+        """
+        return not many
+
     def complete(self) -> None:
-        """Checks what the types alone cannot say and fills in what is computed at acceptance. Raises InvalidEvent."""
+        """Fills in what is computed at acceptance, once it is checked. Raises InvalidEvent."""
 
 
 class Event(msgspec.Struct, gc=False, kw_only=True, tag_field="type"):
@@ -63,25 +89,45 @@ class Event(msgspec.Struct, gc=False, kw_only=True, tag_field="type"):
         return type(self).kind
 
 
+def amount(value: Decimal) -> Amount:
+    """An exact decimal as an amount; its digits are kept as they are."""
+    return msgspec.Raw(f"{value:f}".encode())
+
+
+def decimal(value: Amount) -> Decimal:
+    """The number that an accepted amount stands for."""
+    return Decimal(bytes(value).decode())
+
+
+def plain(field: str, value: Amount) -> Amount:
+    """The amount in plain digits; raises InvalidEvent where it is no number that 18 digits before and after the point can hold."""
+    try:
+        found = msgspec.json.decode(value, type=Decimal)
+    except msgspec.DecodeError:
+        raise InvalidEvent(f"{field}: {_EXPECTED}") from None
+    return amount(exact(field, found))
+
+
 def exact(field: str, value: Decimal) -> Decimal:
     """Returns the number, or raises InvalidEvent where 18 digits before and after the point cannot hold it."""
     if _PLAIN(str(value)):
         return value
     if value.is_finite() and -30 <= value.adjusted() < FRACTION_DIGITS and len(value.as_tuple().digits) <= 64:
-        plain = f"{value.normalize(_WIDE):f}"
-        if _PLAIN(plain):
-            return Decimal(plain)
-    raise InvalidEvent(f"{field}: expected a finite number with at most 18 digits before and 18 after the point")
+        digits = f"{value.normalize(_WIDE):f}"
+        if _PLAIN(digits):
+            return Decimal(digits)
+    raise InvalidEvent(f"{field}: {_EXPECTED}")
 
 
-def rounded(field: str, value: Decimal) -> Decimal:
-    """Rounds a computed amount half-even to 18 fractional digits; raises InvalidEvent where it needs more than 18 integer digits."""
-    if _PLAIN(str(value)):
-        return value
-    result = value.quantize(_QUANTUM, context=_WIDE)
-    if abs(result) >= _LIMIT:
-        raise InvalidEvent(f"{field}: has more than 18 digits before the point")
-    return result
+def rounded(field: str, value: Decimal) -> Amount:
+    """A computed amount, half-even to 18 fractional digits; raises InvalidEvent where it needs more than 18 integer digits."""
+    text = str(value)
+    if not _PLAIN(text):
+        result = value.quantize(_QUANTUM, context=_WIDE)
+        if abs(result) >= _LIMIT:
+            raise InvalidEvent(f"{field}: has more than 18 digits before the point")
+        text = f"{result:f}" if result else "0"
+    return msgspec.Raw(text.encode())
 
 
 def wide() -> Context:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Self
 
 import msgspec
 
@@ -41,6 +42,11 @@ class System(Data):
 
     host: Text
     metrics: Annotated[dict[MetricName, Float], msgspec.Meta(min_length=1, max_length=256)]
+
+    @classmethod
+    def settle(cls, many: Sequence[Self]) -> bool:  # noqa: ARG003
+        """The types say all there is to say."""
+        return True
 
 
 class SystemEvent(Event, tag="system"):

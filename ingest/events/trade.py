@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
 import msgspec
 
-from ingest.events.envelope import Data, Event, Instant, InvalidEvent, Text, exact, rounded, wide
+from ingest.events.amounts import Column, results
+from ingest.events.envelope import (
+    Amount,
+    Data,
+    Event,
+    Instant,
+    InvalidEvent,
+    Text,
+    decimal,
+    plain,
+    rounded,
+    wide,
+)
 
 Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9]{1,11}$(?!\n)")]
 """A currency's code in capitals: USD, EUR, BTC, USDT. (Python's `$` also matches before a line's end, hence the rest.)"""
+
+
+_NULL = msgspec.Raw(b"null")
+_ZERO = msgspec.Raw(b"0")
 
 
 class Trade(Data):
@@ -28,38 +44,66 @@ class Trade(Data):
     broker: Text
     symbol: Text
     side: Literal["buy", "sell"]
-    quantity: Decimal
-    entry_price: Decimal
-    exit_price: Decimal
+    quantity: Amount
+    entry_price: Amount
+    exit_price: Amount
     currency: Currency
     opened_at: Instant
     closed_at: Instant
     strategy: Text | None = None
-    fees: Decimal = Decimal(0)
-    pnl: Decimal | None = None
+    fees: Amount = msgspec.field(default_factory=lambda: _ZERO)
+    pnl: Amount | msgspec.UnsetType = msgspec.UNSET
 
-    def complete(self) -> None:
-        """Checks the numbers' digits and the order of the times, and computes an absent `pnl`."""
-        self.quantity = exact("data.quantity", self.quantity)
-        self.entry_price = exact("data.entry_price", self.entry_price)
-        self.exit_price = exact("data.exit_price", self.exit_price)
-        self.fees = exact("data.fees", self.fees)
-        if self.quantity <= 0:
+    def check(self) -> None:
+        """Checks the numbers' digits and signs and the order of the times."""
+        self.quantity = plain("data.quantity", self.quantity)
+        self.entry_price = plain("data.entry_price", self.entry_price)
+        self.exit_price = plain("data.exit_price", self.exit_price)
+        self.fees = plain("data.fees", self.fees)
+        if self.pnl == _NULL:
+            self.pnl = msgspec.UNSET
+        if self.pnl is not msgspec.UNSET:
+            self.pnl = plain("data.pnl", self.pnl)
+        if decimal(self.quantity) <= 0:
             raise InvalidEvent("data.quantity: expected a number above 0")
-        if self.entry_price < 0:
+        if decimal(self.entry_price) < 0:
             raise InvalidEvent("data.entry_price: expected a number of at least 0")
-        if self.exit_price < 0:
+        if decimal(self.exit_price) < 0:
             raise InvalidEvent("data.exit_price: expected a number of at least 0")
         if self.opened_at > self.closed_at:
             raise InvalidEvent("data.opened_at: lies after data.closed_at")
-        if self.pnl is not None:
-            self.pnl = exact("data.pnl", self.pnl)
+
+    @classmethod
+    def settle(cls, many: Sequence[Self]) -> bool:
+        """Column by column: a tenth of what a look at each number takes."""
+        quantity = Column([trade.quantity for trade in many])
+        entry = Column([trade.entry_price for trade in many])
+        exit_ = Column([trade.exit_price for trade in many])
+        given = [trade.pnl for trade in many if trade.pnl is not msgspec.UNSET]
+        if not (
+            quantity.is_positive()
+            and entry.is_unsigned()
+            and exit_.is_unsigned()
+            and Column([trade.fees for trade in many]).is_plain()
+            and Column(given).is_plain()
+            and all(trade.opened_at <= trade.closed_at for trade in many)
+        ):
+            return False
+        if not given:
+            sells = [trade.side == "sell" for trade in many]
+            for trade, pnl in zip(many, results(quantity, entry, exit_, sells=sells) or (), strict=False):
+                trade.pnl = pnl
+        return True
+
+    def complete(self) -> None:
+        """Computes an absent `pnl`."""
+        if self.pnl is not msgspec.UNSET:
             return
         context = wide()
-        moved = context.subtract(self.exit_price, self.entry_price)
+        moved = context.subtract(decimal(self.exit_price), decimal(self.entry_price))
         if self.side == "sell":
             moved = context.minus(moved)
-        self.pnl = rounded("data.pnl", context.multiply(moved, self.quantity))
+        self.pnl = rounded("data.pnl", context.multiply(moved, decimal(self.quantity)))
 
 
 class TradeEvent(Event, tag="trade"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
 import msgspec
 
@@ -28,10 +29,15 @@ class View(Data):
     session_id: Text | None = None
     watch_ms: Annotated[int, msgspec.Meta(ge=0, le=86_400_000)] | None = None
 
-    def complete(self) -> None:
+    def check(self) -> None:
         """Checks that somebody acted."""
         if self.user_id is None and self.session_id is None:
             raise InvalidEvent("data.user_id: user_id or session_id is needed")
+
+    @classmethod
+    def settle(cls, many: Sequence[Self]) -> bool:
+        """Whether somebody acted in each of them."""
+        return all(view.user_id is not None or view.session_id is not None for view in many)
 
     @property
     def viewer(self) -> str:

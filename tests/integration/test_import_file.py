@@ -15,6 +15,7 @@ import pytest
 from ingest.collectors.backoff import Backoff
 from ingest.collectors.client import Client, Refused
 from ingest.collectors.importers import BadMapping, FileFault, Summary, import_file
+from ingest.events.envelope import decimal
 from tests.integration.events_server import KEY, EventsServer, events_server, free_port, refusing
 
 DATA = Path(__file__).parents[1] / "data"
@@ -83,11 +84,11 @@ async def test_freqtrades_trades_agree_with_freqtrade(server: EventsServer, clie
     for event in server.events:
         assert (event.data.user_id, event.data.currency, event.data.side) == ("ada", "BTC", "buy")
         day = event.time.date().isoformat()
-        daily[day] = daily.get(day, Decimal(0)) + event.data.pnl - event.data.fees
+        daily[day] = daily.get(day, Decimal(0)) + decimal(event.data.pnl) - decimal(event.data.fees)
     assert float(sum(daily.values())) == pytest.approx(expected["profit_total_abs"], abs=1e-15)
     assert {day: float(net) for day, net in daily.items()} == pytest.approx(dict(expected["daily_profit"]), abs=1e-9)
     first = server.events[0].data
-    assert (first.quantity, first.entry_price) == (Decimal("10.37344398340249"), Decimal("0.0000964"))
+    assert (decimal(first.quantity), decimal(first.entry_price)) == (Decimal("10.37344398340249"), Decimal("0.0000964"))
 
 
 async def test_the_same_file_again_counts_nothing(server: EventsServer, client: Client, tmp_path: Path) -> None:
@@ -219,7 +220,7 @@ async def test_a_table_of_trades_with_another_separator(server: EventsServer, cl
     summary = await import_file(path, "csv", client=client, mapping=mapping, kind="trade")
     assert counts(summary) == (1, 1, 0, 0), summary.reasons
     trade = server.of("trade")[0].data
-    assert (trade.broker, trade.currency, trade.pnl) == ("mtx", "EUR", Decimal("2.40"))
+    assert (trade.broker, trade.currency, decimal(trade.pnl)) == ("mtx", "EUR", Decimal("2.40"))
 
 
 async def test_cloud_events_of_several_kinds_resume_by_kind(

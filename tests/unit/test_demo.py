@@ -15,6 +15,7 @@ from ingest.collectors.demo import Demo
 from ingest.events import Event
 from ingest.events.decode import Limits, decode
 from ingest.events.enterprise import UNITS as ENTERPRISE
+from ingest.events.envelope import decimal
 from ingest.events.system import UNITS as SYSTEM
 
 NOW = dt.datetime(2026, 11, 20, 15, 4, 7, 500_000, tzinfo=dt.UTC)
@@ -93,7 +94,7 @@ def test_there_is_something_to_see(week: list[Event]) -> None:
     trades = [event.data for event in week if event.kind == "trade"]
     assert {trade.currency for trade in trades} == {"USD", "EUR"}
     assert len({trade.user_id for trade in trades}) == 8
-    won = sum(trade.pnl - trade.fees > 0 for trade in trades) / len(trades)
+    won = sum(decimal(trade.pnl) > decimal(trade.fees) for trade in trades) / len(trades)
     assert 0.4 < won < 0.7
     views = [event.data for event in week if event.kind == "view"]
     assert len({view.video_id for view in views}) == 30

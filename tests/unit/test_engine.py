@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aggregators.definitions import BY_NAME, ROLLUPS
 from aggregators.engine import aggregate
-from aggregators.frames import raw_frame
+from aggregators.frames import raw_frame, with_amounts
 from tests.one_pass import Tables, differences, one_pass
 from tests.samples import START, Sample, accepted, enterprise, sample_lists, trade
 
@@ -31,7 +31,7 @@ def rolled_up(samples: Sequence[Sample]) -> list[Tables]:
             if event.kind == rollup.event
         ]
         frame = raw_frame(rollup.event, [one for one, _ in members], [event for _, event in members])
-        for number, part in enumerate(aggregate(rollup, frame)):
+        for number, part in enumerate(aggregate(rollup, with_amounts(rollup.event, frame))):
             while len(parts) <= number:
                 parts.append({(one.name, grain): {} for one in ROLLUPS for grain in one.grains})
             for grain, rows in part.items():

@@ -6,11 +6,13 @@ import datetime as dt
 from decimal import Decimal
 from fractions import Fraction
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest.events.decode import Limits, decode
+from ingest.events.envelope import decimal
 from ingest.events.trade import Trade
 from tests.one_pass import half_even
 from tests.samples import NOW, body, trade
@@ -49,10 +51,10 @@ def test_pnl_is_exact_and_rounded_half_even(side: str, quantity: Decimal, entry:
         assert found == "data.pnl: has more than 18 digits before the point"
         return
     assert isinstance(found, Trade)
-    assert found.pnl is not None
-    assert Fraction(found.pnl) == expected
-    assert found.fees == 0
-    assert [Fraction(value) for value in (found.quantity, found.entry_price, found.exit_price)] == [
+    assert isinstance(found.pnl, msgspec.Raw)
+    assert Fraction(decimal(found.pnl)) == expected
+    assert decimal(found.fees) == 0
+    assert [Fraction(decimal(value)) for value in (found.quantity, found.entry_price, found.exit_price)] == [
         Fraction(value) for value in (quantity, entry, exit_)
     ]
 
@@ -75,8 +77,8 @@ def test_a_given_pnl_is_kept_to_the_last_digit(pnl: str, kept: str) -> None:
         data = decoded.events[0].data
         assert isinstance(data, Trade)
         value = data.fees if "fees" in sent.event["data"] else data.pnl
-        assert value is not None
-        assert Fraction(value) == Fraction(kept)
+        assert isinstance(value, msgspec.Raw)
+        assert Fraction(decimal(value)) == Fraction(kept)
 
 
 @pytest.mark.parametrize("field", ["quantity", "entry_price", "exit_price", "fees", "pnl"])

@@ -83,5 +83,5 @@ def _report(team: str | None, figures: dict[str, tuple[float, int]]) -> Enterpri
     """Writes each figure with its number of digits after the point."""
     exact = {name: Decimal(f"{value:.{digits}f}") for name, (value, digits) in figures.items()}
     made = Enterprise(metrics=exact, team_type=team)
-    made.complete()
+    made.check()
     return made

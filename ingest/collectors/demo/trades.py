@@ -12,6 +12,7 @@ import msgspec
 
 from ingest.collectors.demo.wave import Waves
 from ingest.events import Trade
+from ingest.events.envelope import amount
 
 
 class Symbol(msgspec.Struct, frozen=True):
@@ -62,14 +63,14 @@ def trade(number: int, closed: dt.datetime, random: Random, waves: Waves) -> Tra
         broker=BROKERS[(USERS.index(user) + (random.random() < 0.15)) % len(BROKERS)],
         symbol=symbol.name,
         side=side,
-        quantity=quantity,
-        entry_price=entry,
-        exit_price=exit_,
+        quantity=amount(quantity),
+        entry_price=amount(entry),
+        exit_price=amount(exit_),
         currency=symbol.currency,
         opened_at=opened,
         closed_at=closed,
         strategy=strategy,
-        fees=max(Decimal("0.35"), (quantity * entry * Decimal("0.0002")).quantize(Decimal("0.01"))),
+        fees=amount(max(Decimal("0.35"), (quantity * entry * Decimal("0.0002")).quantize(Decimal("0.01")))),
     )
     made.complete()
     return made

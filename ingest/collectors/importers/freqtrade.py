@@ -69,7 +69,7 @@ class FreqtradeImporter(TableImporter):
             number = Decimal(data[name]) if name in data else Decimal(0)
             if number and -_exponent(number.normalize()) > FRACTION_DIGITS:
                 try:
-                    data[name] = f"{rounded(name, number):f}"
+                    data[name] = bytes(rounded(name, number)).decode()
                 except InvalidEvent as error:
                     raise BadRow(str(error)) from None
                 self.notes[f"{name} rounded to {FRACTION_DIGITS} digits after the point"] += 1
