@@ -7,7 +7,9 @@ import gzip
 import io
 import zlib
 from collections import Counter
+from dataclasses import dataclass
 from typing import Literal
+from uuid import UUID
 
 import msgspec
 import zstandard
@@ -18,8 +20,8 @@ from api.errors import Problem
 from api.routing import Route, json_answer, parse_query
 from api.services import Services, services
 from ingest.events import AnyEvent, Event
-from ingest.events.decode import CONTENT_TYPES, Decoded, MalformedBody, Rejection, TooManyEvents, decode, refuse
-from ingest.log import Batch, Unavailable
+from ingest.events.decode import CONTENT_TYPES, MalformedBody, Rejection, TooManyEvents, decode, refuse
+from ingest.log import Batch, Packed, Unavailable
 
 _ZSTD_WINDOW = 8 * 1024 * 1024
 
@@ -54,39 +56,65 @@ async def accept(request: web.Request) -> web.StreamResponse:
     if content_type not in CONTENT_TYPES:
         raise Problem(415, f"Content-Type: {content_type} is not taken; known are {', '.join(sorted(CONTENT_TYPES))}")
     body = await _body(request, parts.max_body_bytes)
+    organization = caller(request).organization
     try:
         if len(body) > _THREAD_ABOVE:
-            decoded = await asyncio.to_thread(decode, body, content_type, now=parts.now(), limits=parts.limits)
+            taken = await asyncio.to_thread(_take, parts, organization, body, content_type, packed=True)
         else:
-            decoded = decode(body, content_type, now=parts.now(), limits=parts.limits)
+            taken = _take(parts, organization, body, content_type, packed=False)
     except MalformedBody as error:
         raise Problem(400, str(error), parameter="body") from None
     except TooManyEvents as error:
         raise Problem(413, str(error)) from None
-    organization = caller(request).organization
-    decoded = refuse(decoded, parts.names.refusals(organization, decoded.events))
-    rejected = await _publish(parts, Batch(organization, decoded.events), decoded)
-    accepted = len(decoded.events) + len(decoded.rejected) - len(rejected)
-    kinds: Counter[type[Event]] = Counter(map(type, decoded.events))
-    for kind, number in kinds.items():
-        parts.observation.accepted.labels(kind.kind).inc(number)
+    del body
+    rejected = await _publish(parts, taken)
+    accepted = taken.size - len(rejected)
+    for kind, number in taken.kinds.items():
+        parts.observation.accepted.labels(kind).inc(number)
     parts.observation.rejected.labels("contract").inc(len(rejected))
     return json_answer(Accepted(accepted, rejected), status=422 if rejected and not accepted else 202)
 
 
-async def _publish(parts: Services, batch: Batch, decoded: Decoded) -> list[Rejection]:
+@dataclass(frozen=True)
+class _Taken:
+    """What a request brought: how many events, how many good ones of each kind, the good ones' ids and places in it, the refusals."""
+
+    size: int
+    kinds: Counter[str]
+    ids: list[str]
+    indexes: list[int]
+    rejected: list[Rejection]
+    batch: Batch | Packed
+
+
+def _take(parts: Services, organization: UUID, body: bytes, content_type: str, *, packed: bool) -> _Taken:
+    """Decodes a body, holds its events against the organization's metric names and packs them. Nothing but columns is left of many."""
+    decoded = decode(body, content_type, now=parts.now(), limits=parts.limits)
+    decoded = refuse(decoded, parts.names.refusals(organization, decoded.events))
+    types: Counter[type[Event]] = Counter(map(type, decoded.events))
+    batch = Batch(organization, decoded.events)
+    return _Taken(
+        len(decoded.events) + len(decoded.rejected),
+        Counter({one.kind: number for one, number in types.items()}),
+        [event.id for event in decoded.events],
+        decoded.indexes,
+        decoded.rejected,
+        parts.log.pack(batch) if packed and batch.events else batch,
+    )
+
+
+async def _publish(parts: Services, taken: _Taken) -> list[Rejection]:
     """Publishes the good events and returns every refusal, the database's among them, in the order of the request."""
-    if not batch.events:
-        return decoded.rejected
+    if not taken.ids:
+        return taken.rejected
     try:
-        refusals = await parts.log.publish(batch)
+        refusals = await parts.log.publish(taken.batch)
     except Unavailable as error:
         raise Problem(503, error.reason, headers={"Retry-After": str(max(1, round(error.retry_after)))}) from None
     refused = [
-        Rejection(decoded.indexes[refusal.position], batch.events[refusal.position].id, refusal.error)
-        for refusal in refusals
+        Rejection(taken.indexes[refusal.position], taken.ids[refusal.position], refusal.error) for refusal in refusals
     ]
-    return sorted(decoded.rejected + refused, key=lambda rejection: rejection.index)
+    return sorted(taken.rejected + refused, key=lambda rejection: rejection.index)
 
 
 async def _body(request: web.Request, limit: int) -> bytes:

@@ -6,22 +6,25 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
-from ingest.log import Batch, Outcome, Refusal, Sink, Unavailable
+from ingest.log import Batch, Outcome, Packed, Refusal, Sink, Unavailable
 from ingest.telemetry import Telemetry
 
-_Group = list[tuple[Batch, asyncio.Future[list[Refusal]]]]
+_Group = list[tuple[Packed, asyncio.Future[list[Refusal]]]]
 
 
 @runtime_checkable
 class ForesightedSink(Protocol):
-    """A sink that can do a part of a group's work while it writes another one."""
+    """A sink that can do a part of a group's work while it writes another one. Its methods block; they are called from threads."""
 
-    def prepare(self, batches: Sequence[Batch]) -> Any:
-        """Does what needs no database. Blocking; called from another thread than `write`."""
+    def pack(self, batch: Batch) -> Packed:
+        """Does what can be done for a batch by itself."""
 
-    def write(self, batches: Sequence[Batch], prepared: Any) -> Outcome:
+    def prepare(self, group: Sequence[Any]) -> Any:
+        """Does what needs no database for batches, packed or not; called while another thread is in `write`."""
+
+    def write(self, group: Sequence[Any], prepared: Any) -> Outcome:
         """Counts every event once, as ingest.log.Sink does, with what `prepare` made of the same batches."""
 
 
@@ -43,7 +46,7 @@ class DirectLog:
         self._telemetry = telemetry
         self._queue_events = queue_events
         self._group_events = group_events
-        self._waiting: deque[tuple[Batch, asyncio.Future[list[Refusal]]]] = deque()
+        self._waiting: deque[tuple[Packed, asyncio.Future[list[Refusal]]]] = deque()
         self._waiting_events = 0
         self._prepared_events = 0
         self._seconds = 0.0
@@ -51,17 +54,21 @@ class DirectLog:
         self._closing = False
         self._writer = asyncio.create_task(self._run(), name="direct-log")
 
-    async def publish(self, batch: Batch) -> list[Refusal]:
+    def pack(self, batch: Batch) -> Packed:
+        """See ingest.log.Log."""
+        return self._sink.pack(batch) if isinstance(self._sink, ForesightedSink) else batch
+
+    async def publish(self, batch: Batch | Packed) -> list[Refusal]:
         """Returns after the commit. See ingest.log.Log."""
         if self._closing:
             raise Unavailable("the service is stopping")
         queued = self._waiting_events + self._prepared_events
-        if queued and queued + len(batch.events) > self._queue_events:
+        if queued and queued + batch.size > self._queue_events:
             raise Unavailable("the queue of events is full")
         answer: asyncio.Future[list[Refusal]] = asyncio.get_running_loop().create_future()
         self._waiting.append((batch, answer))
-        self._waiting_events += len(batch.events)
-        self._telemetry.queued(queued + len(batch.events))
+        self._waiting_events += batch.size
+        self._telemetry.queued(queued + batch.size)
         self._wake.set()
         # A caller that goes away must not take its batch out of the group that is being written.
         return await asyncio.shield(answer)
@@ -123,10 +130,10 @@ class DirectLog:
 
     def _take(self) -> _Group:
         group = [self._waiting.popleft()]
-        events = len(group[0][0].events)
-        while self._waiting and events + len(self._waiting[0][0].events) <= self._group_events:
+        events = group[0][0].size
+        while self._waiting and events + self._waiting[0][0].size <= self._group_events:
             group.append(self._waiting.popleft())
-            events += len(group[-1][0].events)
+            events += group[-1][0].size
         self._waiting_events -= events
         return group
 
@@ -137,7 +144,7 @@ class DirectLog:
             outcome: Outcome = await (
                 asyncio.to_thread(self._sink.write, batches, prepared)
                 if isinstance(self._sink, ForesightedSink)
-                else asyncio.to_thread(self._sink.write, batches)
+                else asyncio.to_thread(self._sink.write, cast("list[Batch]", batches))
             )
         except Exception as error:
             self._telemetry.failed(error)
@@ -155,4 +162,4 @@ class DirectLog:
 
 
 def _events(group: _Group) -> int:
-    return sum(len(batch.events) for batch, _ in group)
+    return sum(batch.size for batch, _ in group)

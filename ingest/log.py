@@ -26,6 +26,19 @@ class Batch(msgspec.Struct):
     organization: UUID
     events: Sequence[Event]
 
+    @property
+    def size(self) -> int:
+        """How many events."""
+        return len(self.events)
+
+
+class Packed(Protocol):
+    """A batch in the form in which its log takes it."""
+
+    @property
+    def size(self) -> int:
+        """How many events."""
+
 
 class Refusal(msgspec.Struct, frozen=True):
     """An event that the database refused, by its position in the published batch."""
@@ -37,7 +50,10 @@ class Refusal(msgspec.Struct, frozen=True):
 class Log(Protocol):
     """Takes events and answers once they are safe: from then on each counts exactly once."""
 
-    async def publish(self, batch: Batch) -> list[Refusal]:
+    def pack(self, batch: Batch) -> Packed:
+        """Does what can be done for a batch by itself; worth it for a large one. Blocking: call it in the thread that decoded the batch."""
+
+    async def publish(self, batch: Batch | Packed) -> list[Refusal]:
         """Returns the events that were refused; all others are accepted. Raises Unavailable where none is."""
 
     async def close(self) -> None:

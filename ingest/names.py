@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from ingest.events import Event
@@ -22,6 +24,8 @@ class MetricNames:
     def __init__(self, known: Iterable[tuple[UUID, str, str]] = (), *, limit: int = 1_000) -> None:
         self._limit = limit
         self._names: dict[tuple[UUID, str], set[str]] = {}
+        # Requests are decoded in threads: two that bring the last free name must not both have it.
+        self._admitting = threading.Lock()
         for organization, kind, name in known:
             self._names.setdefault((organization, kind), set()).add(name)
 
@@ -37,8 +41,10 @@ class MetricNames:
         data = event.data
         if not isinstance(data, System | Enterprise):
             return None
-        known = self._names.setdefault((organization, event.kind), set())
-        metrics = data.metrics
+        with self._admitting:
+            return self._admit(self._names.setdefault((organization, event.kind), set()), data.metrics)
+
+    def _admit(self, known: set[str], metrics: Mapping[str, Any]) -> str | None:
         if metrics.keys() <= known:
             return None
         fresh = metrics.keys() - known

@@ -1,4 +1,8 @@
-"""A group of batches made ready for the sink: everything that needs no database, so that it can be done while another group commits."""
+"""Batches made ready for the sink: everything that needs no database, so that it can be done while another group commits.
+
+A batch is packed by itself, into columns, as soon as it is decoded: its events are still in the processor's caches then, and
+their columns are a tenth of their size. A group of packed batches is what one transaction writes.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +20,92 @@ from ingest.events import Event
 from ingest.log import Batch
 from storage.ledger import identities
 from storage.rollup_write import RollupRows
-from storage.sink_sql import raw_csv, used_names
+from storage.sink_sql import raw_csv
+
+
+@dataclass(frozen=True)
+class Part:
+    """The events of one kind in a batch, by the column.
+
+    `frame` has the raw rows, amounts as text; `positions` their places in the batch; `hashes` the identities of those rows that
+    have no sequence, in order; `names` the metric names in use.
+    """
+
+    kind: str
+    frame: pl.DataFrame
+    positions: Sequence[int]
+    hashes: list[bytes]
+    names: set[str]
+
+    def only(self, places: dict[int, int]) -> Part:
+        """The same with the events alone whose position is a key, which gets the value as its position."""
+        rows = [row for row, position in enumerate(self.positions) if position in places]
+        frame = self.frame[rows]
+        named = self.frame["sequence"].is_null()
+        of_row = dict(zip(named.arg_true().to_list(), self.hashes, strict=True))
+        hashes = [of_row[row] for row in rows if row in of_row]
+        return replace(self, frame=frame, positions=[places[self.positions[row]] for row in rows], hashes=hashes)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A batch by the column: `size` events of one organization, a part a kind."""
+
+    organization: UUID
+    size: int
+    parts: list[Part]
+
+    def only(self, positions: Sequence[int]) -> Packed:
+        """The events at these positions alone, in their order."""
+        places = {position: place for place, position in enumerate(positions)}
+        parts = [part.only(places) for part in self.parts]
+        return Packed(self.organization, len(positions), [part for part in parts if part.frame.height])
+
+    def sequences(self) -> list[int]:
+        """The sequence of each event; 0 for one without."""
+        found = [0] * self.size
+        for part in self.parts:
+            for position, sequence in zip(part.positions, part.frame["sequence"].fill_null(0).to_list(), strict=True):
+                found[position] = sequence
+        return found
+
+
+def pack(batch: Batch) -> Packed:
+    """Takes the events of a batch apart into columns."""
+    types: set[type[Event]] = set(map(type, batch.events))
+    parts: list[Part] = []
+    for one in sorted(types, key=lambda one: one.kind):
+        events, positions = batch.events, range(len(batch.events))
+        if len(types) > 1:
+            positions = [position for position, event in enumerate(events) if type(event) is one]  # type: ignore[assignment]
+            events = [events[position] for position in positions]
+        parts.append(_part(one.kind, batch.organization, events, positions))
+    return Packed(batch.organization, len(batch.events), parts)
+
+
+def _part(kind: str, organization: UUID, events: Sequence[Event], positions: Sequence[int]) -> Part:
+    frame = raw_frame(kind, [str(organization)] * len(events), events)
+    numbered = frame.height - frame["sequence"].null_count()
+    named = [event for event in events if event.sequence is None] if numbered else events
+    names: set[str] = set()
+    if kind in ("system", "enterprise"):
+        names = set().union(*(event.data.metrics for event in events))
+    return Part(kind, frame, positions, identities(organization, kind, named), names)
 
 
 @dataclass(frozen=True)
 class Work:
-    """The events of one kind in a group, as events, as raw rows and as the rollups' rows.
+    """The events of one kind in a group, as raw rows and as the rollups' rows.
 
-    `organizations` has one entry an event. `named` are the positions of the events known by their id, `hashes` their identities;
-    `numbered` are the positions of those known by their sequence. `names` are the metric names in use, each with its organization
-    and kind. `frame` has the raw rows, amounts as text; `csv` has them as COPY takes them, once they are written out for a batch.
+    `frame` has the raw rows, amounts as text; `csv` has them as COPY takes them, once they are written out for a batch.
+    `hashes` are the identities of the rows without a sequence, in order. `names` are the metric names in use, each with its
+    organization and kind.
     """
 
     kind: str
-    organizations: list[UUID]
-    events: list[Event]
-    named: list[int]
-    hashes: list[bytes]
-    numbered: list[int]
-    names: set[tuple[str, str, str]]
     frame: pl.DataFrame
+    hashes: list[bytes]
+    names: set[tuple[str, str, str]]
     rows: list[RollupRows]
     batch: int | None = None
     csv: bytes = b""
@@ -44,69 +114,40 @@ class Work:
         """The same with its raw rows in CSV for a batch."""
         return self if self.batch == batch else replace(self, batch=batch, csv=raw_csv(self.frame, batch))
 
-    def only(self, positions: list[int], rollups: Sequence[Rollup]) -> Work:
-        """The same with the events at these positions alone."""
-        if len(positions) == len(self.events):
+    def only(self, keep: pl.Series, rollups: Sequence[Rollup]) -> Work:
+        """The same with the rows alone for which `keep` is true; without identities, which are dealt with by then."""
+        if keep.all():
             return self
-        frame = self.frame[positions]
-        return Work(
-            self.kind,
-            [self.organizations[p] for p in positions],
-            [self.events[p] for p in positions],
-            [],
-            [],
-            [],
-            self.names,
-            frame,
-            roll_up(self.kind, frame, rollups),
-        )
+        frame = self.frame.filter(keep)
+        return Work(self.kind, frame, [], self.names, roll_up(self.kind, frame, rollups))
 
 
-def prepare(batches: Sequence[Batch], rollups: Sequence[Rollup], batch: int | None = None) -> list[Work]:
+def prepare(group: Sequence[Batch | Packed], rollups: Sequence[Rollup], batch: int | None = None) -> list[Work]:
     """The works of a group, one a kind, in the order of the kinds' names, as if none of the events had been counted before.
 
-    Where the number of the batch is known, the raw rows are written out for it.
+    Batches that are not packed, the small ones, are packed together. Where the number of the batch is known, the raw rows are
+    written out for it.
     """
-    parts: dict[str, list[Batch]] = defaultdict(list)
-    for each in batches:
-        types: set[type[Event]] = set(map(type, each.events))
-        for one in types:
-            same = each.events if len(types) == 1 else [event for event in each.events if type(event) is one]
-            parts[one.kind].append(Batch(each.organization, same))
+    small: dict[UUID, list[Event]] = defaultdict(list)
+    for one in group:
+        if isinstance(one, Batch):
+            small[one.organization] += one.events
+    parts: dict[str, list[tuple[UUID, Part]]] = defaultdict(list)
+    for packed in (
+        *(one for one in group if isinstance(one, Packed)),
+        *(pack(Batch(organization, events)) for organization, events in small.items()),
+    ):
+        for part in packed.parts:
+            parts[part.kind].append((packed.organization, part))
     works = [_work(kind, parts[kind], rollups) for kind in sorted(parts)]
     return works if batch is None else [work.written_out(batch) for work in works]
 
 
-def _work(kind: str, batches: Sequence[Batch], rollups: Sequence[Rollup]) -> Work:
-    events = [event for batch in batches for event in batch.events]
-    sequences = [event.sequence for event in events]
-    named: list[int] = []
-    numbered: list[int] = []
-    if sequences.count(None) == len(events):
-        named = list(range(len(events)))
-        hashes = [item for batch in batches for item in identities(batch.organization, kind, batch.events)]
-    else:
-        for position, sequence in enumerate(sequences):
-            (named if sequence is None else numbered).append(position)
-        hashes = [
-            item
-            for batch in batches
-            for item in identities(batch.organization, kind, [e for e in batch.events if e.sequence is None])
-        ]
-    organizations = [owner for batch in batches for owner in [batch.organization] * len(batch.events)]
-    texts = [owner for batch in batches for owner in [str(batch.organization)] * len(batch.events)]
-    frame = raw_frame(kind, texts, events)
-    return Work(
-        kind,
-        organizations,
-        events,
-        named,
-        hashes,
-        numbered,
-        used_names(kind, organizations, events),
-        frame,
-        roll_up(kind, frame, rollups),
-    )
+def _work(kind: str, parts: Sequence[tuple[UUID, Part]], rollups: Sequence[Rollup]) -> Work:
+    frame = pl.concat([part.frame for _, part in parts], rechunk=True)
+    hashes = [item for _, part in parts for item in part.hashes]
+    names = {(str(organization), kind, name) for organization, part in parts for name in part.names}
+    return Work(kind, frame, hashes, names, roll_up(kind, frame, rollups))
 
 
 def roll_up(kind: str, frame: pl.DataFrame, rollups: Sequence[Rollup]) -> list[RollupRows]:

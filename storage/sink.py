@@ -14,7 +14,7 @@ from aggregators.rollup import Rollup
 from ingest.log import Batch, Outcome, Refusal, Unavailable
 from storage import sink_sql
 from storage.database import Conn, StorageRefused, StorageUnavailable, connect, translate
-from storage.group import Work, prepare
+from storage.group import Packed, Work, pack, prepare
 from storage.ledger import Ledger, LedgerLimits
 from storage.reactions import current_reactions
 from storage.rollup_write import RollupWriter
@@ -55,11 +55,15 @@ class DatabaseSink:
             self._connection.close()
             self._connection = None
 
-    def prepare(self, batches: Sequence[Batch]) -> list[Work]:
-        """Does what needs no database. Any thread may call it while another one writes."""
-        return prepare(batches, self._rollups, self._reserved.popleft() if self._reserved else None)
+    def pack(self, batch: Batch) -> Packed:
+        """Takes a batch apart into columns. Any thread may call it."""
+        return pack(batch)
 
-    def write(self, batches: Sequence[Batch], prepared: list[Work] | None = None) -> Outcome:
+    def prepare(self, group: Sequence[Batch | Packed]) -> list[Work]:
+        """Does what else needs no database. Any thread may call it while another one writes."""
+        return prepare(group, self._rollups, self._reserved.popleft() if self._reserved else None)
+
+    def write(self, batches: Sequence[Batch | Packed], prepared: list[Work] | None = None) -> Outcome:
         """Counts every event of the group once; `prepared` is what `prepare` made of it. See ingest.log.Sink."""
         works = self.prepare(batches) if prepared is None else prepared
         for attempt in range(1, _RETRIES + 1):
@@ -87,29 +91,30 @@ class DatabaseSink:
             self._connection.close()
             self._connection = None
 
-    def _bisect(self, batches: Sequence[Batch], reason: str) -> Outcome:
+    def _bisect(self, group: Sequence[Batch | Packed], reason: str) -> Outcome:
         """The database refused something: halves the group until only the guilty events are left out."""
-        if len(batches) > 1:
-            middle = len(batches) // 2
-            halves = [self.write(batches[:middle]), self.write(batches[middle:])]
+        if len(group) > 1:
+            middle = len(group) // 2
+            halves = [self.write(group[:middle]), self.write(group[middle:])]
             refusals = halves[0].refusals + halves[1].refusals
             return Outcome(refusals, halves[0].counted + halves[1].counted, halves[0].known + halves[1].known)
-        batch = batches[0]
-        if len(batch.events) == 1:
-            log.warning("event_refused_by_database", kind=batch.events[0].kind, reason=reason)
+        batch = group[0] if isinstance(group[0], Packed) else pack(group[0])
+        if batch.size == 1:
+            log.warning("event_refused_by_database", kind=batch.parts[0].kind, reason=reason)
             return Outcome([[Refusal(0, f"event: refused when it was stored: {reason}")]], 0, 0)
         # Lower numbers first: the half that is written raises its sources' marks.
-        order = sorted(range(len(batch.events)), key=lambda position: batch.events[position].sequence or 0)
+        sequences = batch.sequences()
+        order = sorted(range(batch.size), key=lambda position: sequences[position])
         middle = len(order) // 2
         halves, refused = [], []
         for half in (order[:middle], order[middle:]):
-            outcome = self.write([Batch(batch.organization, [batch.events[position] for position in half])])
+            outcome = self.write([batch.only(half)])
             refused += [Refusal(half[refusal.position], refusal.error) for refusal in outcome.refusals[0]]
             halves.append(outcome)
         refused.sort(key=lambda refusal: refusal.position)
         return Outcome([refused], sum(half.counted for half in halves), sum(half.known for half in halves))
 
-    def _attempt(self, batches: Sequence[Batch], works: list[Work]) -> Outcome:
+    def _attempt(self, group: Sequence[Batch | Packed], works: list[Work]) -> Outcome:
         """The transaction. What needs no answer at once goes down a pipeline, so that a small batch waits for few round trips."""
         if self._connection is None:
             self._connection = connect(self._url, name="sink")
@@ -125,7 +130,7 @@ class DatabaseSink:
                     sink_sql.lock_kind(connection, work.kind)
                 reserved = sink_sql.batch_numbers(connection, _AHEAD - len(self._reserved))
                 fresh = [self._fresh(connection, ledger, work) for ledger, work in zip(ledgers, works, strict=True)]
-                fresh = [work.written_out(batch) for work in fresh if work.events]
+                fresh = [work.written_out(batch) for work in fresh if work.frame.height]
             self._reserved += reserved()
             for work in fresh:
                 sink_sql.copy_raw(connection, work.kind, work.frame, work.csv)
@@ -147,8 +152,8 @@ class DatabaseSink:
             ledger.commit()
             if ledger.wants_sealing():
                 self._seal(connection, ledger)
-        counted = sum(len(work.events) for work in fresh)
-        return Outcome([[] for _ in batches], counted, sum(len(work.events) for work in works) - counted)
+        counted = sum(work.frame.height for work in fresh)
+        return Outcome([[] for _ in group], counted, sum(work.frame.height for work in works) - counted)
 
     def _ledger(self, kind: str) -> Ledger:
         if kind not in self._ledgers:
@@ -158,13 +163,15 @@ class DatabaseSink:
     def _fresh(self, connection: Conn, ledger: Ledger, work: Work) -> Work:
         """Leaves out what was counted before, and writes down what is counted now."""
         ledger.catch_up(connection)
-        keep = list(sink_sql.above_known(connection, work.kind, work.organizations, work.events, work.numbered))
+        keep = sink_sql.above_known(connection, work.kind, work.frame)
         new = ledger.unknown(connection, work.hashes)
-        keep += compress(work.named, new)
-        hashes = list(compress(work.hashes, new))
+        hashes = work.hashes if all(new) else list(compress(work.hashes, new))
         if hashes:
             ledger.add(connection, hashes)
-        return work.only(sorted(keep), self._rollups)
+        if new:
+            named = work.frame["sequence"].is_null()
+            keep = keep.scatter(named.arg_true(), new)
+        return work.only(keep, self._rollups)
 
     def _roll_up(self, connection: Conn, work: Work) -> None:
         for name in sorted({rows.rollup.name for rows in work.rows}):

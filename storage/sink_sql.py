@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from uuid import UUID
+from collections.abc import Callable, Collection, Sequence
 
 import polars as pl
 from psycopg.sql import SQL, Composed, Identifier
 
 from aggregators.frames import spans
-from ingest.events import Event
+from storage.arrays import literal
 from storage.database import Conn
 
 CHANNEL = "streamgauge_commit"
@@ -40,44 +39,37 @@ def batch_numbers(connection: Conn, count: int) -> Callable[[], list[int]]:
     return lambda: [int(number) for (number,) in cursor.fetchall()]
 
 
-def above_known(
-    connection: Conn, kind: str, organizations: Sequence[UUID], events: Sequence[Event], positions: Sequence[int]
-) -> Iterator[int]:
-    """Yields the positions of the numbered events that are above what their source was known by, and raises that mark.
+def above_known(connection: Conn, kind: str, frame: pl.DataFrame) -> pl.Series:
+    """For each raw row whether it has a sequence above what its source was known by; raises that mark.
 
     Within one call a source's numbers may come in any order; each counts once.
     """
-    if not positions:
-        return
-    wanted = sorted({(organizations[p], events[p].source) for p in positions}, key=lambda pair: (pair[0].int, pair[1]))
-    sources = ([str(organization) for organization, _ in wanted], [source for _, source in wanted])
-    rows = connection.execute(
-        "select s.organization, s.source, s.sequence from store.source_sequence s"
+    numbered = frame.select("organization", "source", "sequence", pl.int_range(frame.height).alias("row")).drop_nulls()
+    if not numbered.height:
+        return pl.repeat(False, frame.height, eager=True)
+    sources = numbered.select("organization", "source").unique().sort("organization", "source")
+    stored = connection.execute(
+        "select s.organization::text, s.source, s.sequence from store.source_sequence s"
         " join unnest(%s::uuid[], %s::text[]) as w (organization, source) using (organization, source) where s.kind = %s",
-        (*sources, kind),
+        (literal(sources["organization"]), literal(sources["source"]), kind),
     ).fetchall()
-    known = {(organization, source): int(sequence) for organization, source, sequence in rows}
-    marks = dict(known)
-    here: set[tuple[UUID, str, int]] = set()
-    for position in positions:
-        source = (organizations[position], events[position].source)
-        sequence = events[position].sequence
-        assert isinstance(sequence, int)
-        if sequence > known.get(source, -1) and (*source, sequence) not in here:
-            here.add((*source, sequence))
-            marks[source] = max(marks.get(source, -1), sequence)
-            yield position
-    raised = sorted(
-        ((o, s, n) for (o, s), n in marks.items() if n != known.get((o, s))), key=lambda row: (row[0].int, row[1])
+    marks = {"organization": pl.String, "source": pl.String, "known": pl.Int64}
+    new = (
+        numbered.join(pl.DataFrame(stored, marks, orient="row"), on=["organization", "source"], how="left")
+        .filter(pl.col("sequence") > pl.col("known").fill_null(-1))
+        .sort("row")
+        .unique(["organization", "source", "sequence"], keep="first")
     )
-    if raised:
+    raised = new.group_by("organization", "source").agg(pl.col("sequence").max()).sort("organization", "source")
+    if raised.height:
         connection.execute(
             "insert into store.source_sequence as t (organization, kind, source, sequence)"
             " select organization, %s, source, sequence from unnest(%s::uuid[], %s::text[], %s::bigint[])"
             " as s (organization, source, sequence)"
             " on conflict (organization, kind, source) do update set sequence = excluded.sequence, heard_at = now()",
-            (kind, [str(o) for o, _, _ in raised], [s for _, s, _ in raised], [n for _, _, n in raised]),
+            (kind, *(literal(raised[name]) for name in ("organization", "source", "sequence"))),
         )
+    return pl.int_range(frame.height, eager=True).is_in(new["row"].implode())
 
 
 def copy_raw(connection: Conn, kind: str, frame: pl.DataFrame, csv: bytes) -> None:
@@ -96,20 +88,6 @@ def raw_csv(frame: pl.DataFrame, batch: int) -> bytes:
     """The raw rows (see `frames.raw_frame`) in CSV. Text is quoted always, so that a host called \\N stays one."""
     rows = frame.with_columns(pl.lit(batch).alias("batch"), pl.int_range(frame.height).alias("item"))
     return rows.write_csv(include_header=False, null_value="\\N", quote_style="non_numeric").encode()
-
-
-def used_names(kind: str, organizations: Sequence[UUID], events: Sequence[Event]) -> set[tuple[str, str, str]]:
-    """Organization, kind and name of the metrics in these events; none for kinds that have no metrics."""
-    if kind not in ("system", "enterprise"):
-        return set()
-    by_organization: dict[UUID, set[str]] = {}
-    last: UUID | None = None
-    names: set[str] = set()
-    for organization, event in zip(organizations, events, strict=True):
-        if organization is not last:
-            last, names = organization, by_organization.setdefault(organization, set())
-        names.update(event.data.metrics)
-    return {(str(organization), kind, name) for organization, used in by_organization.items() for name in used}
 
 
 def metric_names(connection: Conn, used: Collection[tuple[str, str, str]]) -> None:
