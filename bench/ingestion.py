@@ -18,7 +18,8 @@ from bench.load import pack
 from bench.service import Service
 from bench.workload import bodies
 
-CONNECTIONS = 24
+CONNECTIONS = 48
+"""As many requests are under way at once: twice as many events as one transaction takes at most, so the sink never waits for a sender."""
 
 
 @dataclass(frozen=True)
