@@ -48,18 +48,18 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedBatch:
     """A batch by the column: `size` events of one organization, a part a kind."""
 
     organization: UUID
     size: int
     parts: list[Part]
 
-    def only(self, positions: Sequence[int]) -> Packed:
+    def only(self, positions: Sequence[int]) -> PackedBatch:
         """The events at these positions alone, in their order."""
         places = {position: place for place, position in enumerate(positions)}
         parts = [part.only(places) for part in self.parts]
-        return Packed(self.organization, len(positions), [part for part in parts if part.frame.height])
+        return PackedBatch(self.organization, len(positions), [part for part in parts if part.frame.height])
 
     def sequences(self) -> list[int]:
         """The sequence of each event; 0 for one without."""
@@ -70,7 +70,7 @@ class Packed:
         return found
 
 
-def pack(batch: Batch) -> Packed:
+def pack_batch(batch: Batch) -> PackedBatch:
     """Takes the events of a batch apart into columns."""
     types: set[type[Event]] = set(map(type, batch.events))
     parts: list[Part] = []
@@ -80,7 +80,7 @@ def pack(batch: Batch) -> Packed:
             positions = [position for position, event in enumerate(events) if type(event) is one]  # type: ignore[assignment]
             events = [events[position] for position in positions]
         parts.append(_part(one.kind, batch.organization, events, positions))
-    return Packed(batch.organization, len(batch.events), parts)
+    return PackedBatch(batch.organization, len(batch.events), parts)
 
 
 def _part(kind: str, organization: UUID, events: Sequence[Event], positions: Sequence[int]) -> Part:
@@ -122,7 +122,7 @@ class Work:
         return Work(self.kind, frame, [], self.names, roll_up(self.kind, frame, rollups))
 
 
-def prepare(group: Sequence[Batch | Packed], rollups: Sequence[Rollup], batch: int | None = None) -> list[Work]:
+def prepare(group: Sequence[Batch | PackedBatch], rollups: Sequence[Rollup], batch: int | None = None) -> list[Work]:
     """The works of a group, one a kind, in the order of the kinds' names, as if none of the events had been counted before.
 
     Batches that are not packed, the small ones, are packed together. Where the number of the batch is known, the raw rows are
@@ -134,8 +134,8 @@ def prepare(group: Sequence[Batch | Packed], rollups: Sequence[Rollup], batch: i
             small[one.organization] += one.events
     parts: dict[str, list[tuple[UUID, Part]]] = defaultdict(list)
     for packed in (
-        *(one for one in group if isinstance(one, Packed)),
-        *(pack(Batch(organization, events)) for organization, events in small.items()),
+        *(one for one in group if isinstance(one, PackedBatch)),
+        *(pack_batch(Batch(organization, events)) for organization, events in small.items()),
     ):
         for part in packed.parts:
             parts[part.kind].append((packed.organization, part))

@@ -14,7 +14,7 @@ from aggregators.rollup import Rollup
 from ingest.log import Batch, Outcome, Refusal, Unavailable
 from storage import sink_sql
 from storage.database import Conn, StorageRefused, StorageUnavailable, connect, translate
-from storage.group import Packed, Work, pack, prepare
+from storage.group import PackedBatch, Work, pack_batch, prepare
 from storage.ledger import Ledger, LedgerLimits
 from storage.reactions import current_reactions
 from storage.rollup_write import RollupWriter
@@ -55,15 +55,15 @@ class DatabaseSink:
             self._connection.close()
             self._connection = None
 
-    def pack(self, batch: Batch) -> Packed:
+    def pack(self, batch: Batch) -> PackedBatch:
         """Takes a batch apart into columns. Any thread may call it."""
-        return pack(batch)
+        return pack_batch(batch)
 
-    def prepare(self, group: Sequence[Batch | Packed]) -> list[Work]:
+    def prepare(self, group: Sequence[Batch | PackedBatch]) -> list[Work]:
         """Does what else needs no database. Any thread may call it while another one writes."""
         return prepare(group, self._rollups, self._reserved.popleft() if self._reserved else None)
 
-    def write(self, batches: Sequence[Batch | Packed], prepared: list[Work] | None = None) -> Outcome:
+    def write(self, batches: Sequence[Batch | PackedBatch], prepared: list[Work] | None = None) -> Outcome:
         """Counts every event of the group once; `prepared` is what `prepare` made of it. See ingest.log.Sink."""
         works = self.prepare(batches) if prepared is None else prepared
         for attempt in range(1, _RETRIES + 1):
@@ -91,14 +91,14 @@ class DatabaseSink:
             self._connection.close()
             self._connection = None
 
-    def _bisect(self, group: Sequence[Batch | Packed], reason: str) -> Outcome:
+    def _bisect(self, group: Sequence[Batch | PackedBatch], reason: str) -> Outcome:
         """The database refused something: halves the group until only the guilty events are left out."""
         if len(group) > 1:
             middle = len(group) // 2
             halves = [self.write(group[:middle]), self.write(group[middle:])]
             refusals = halves[0].refusals + halves[1].refusals
             return Outcome(refusals, halves[0].counted + halves[1].counted, halves[0].known + halves[1].known)
-        batch = group[0] if isinstance(group[0], Packed) else pack(group[0])
+        batch = group[0] if isinstance(group[0], PackedBatch) else pack_batch(group[0])
         if batch.size == 1:
             log.warning("event_refused_by_database", kind=batch.parts[0].kind, reason=reason)
             return Outcome([[Refusal(0, f"event: refused when it was stored: {reason}")]], 0, 0)
@@ -114,7 +114,7 @@ class DatabaseSink:
         refused.sort(key=lambda refusal: refusal.position)
         return Outcome([refused], sum(half.counted for half in halves), sum(half.known for half in halves))
 
-    def _attempt(self, group: Sequence[Batch | Packed], works: list[Work]) -> Outcome:
+    def _attempt(self, group: Sequence[Batch | PackedBatch], works: list[Work]) -> Outcome:
         """The transaction. What needs no answer at once goes down a pipeline, so that a small batch waits for few round trips."""
         if self._connection is None:
             self._connection = connect(self._url, name="sink")

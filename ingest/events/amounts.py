@@ -25,7 +25,7 @@ _POSITIVE = _lines(rf"(?=[0.]*[1-9]){PLAIN}")
 _SHORT = _lines(rf"[0-9]{{1,{_HALF}}}(?:\.[0-9]{{1,{_HALF}}})?")
 
 
-class Column:
+class AmountColumn:
     """The amounts of many events, a line each. One that holds a line break is no number, and matches nothing."""
 
     def __init__(self, amounts: Sequence[Amount]) -> None:
@@ -52,7 +52,9 @@ class Column:
         return pl.Series(self._text.decode().split("\n")[:-1], dtype=pl.String).cast(_MONEY)
 
 
-def results(quantity: Column, entry: Column, exit_: Column, *, sells: Sequence[bool]) -> list[Amount] | None:
+def results(
+    quantity: AmountColumn, entry: AmountColumn, exit_: AmountColumn, *, sells: Sequence[bool]
+) -> list[Amount] | None:
     """(exit - entry) x quantity of each trade, negated for a sell; None where one of them has too many digits to be exact here.
 
     With 9 digits before and 9 after the point a product has no more than 18 of each, so nothing is rounded.

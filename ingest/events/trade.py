@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 import msgspec
 
-from ingest.events.amounts import Column, results
+from ingest.events.amounts import AmountColumn, results
 from ingest.events.envelope import (
     Amount,
     Data,
@@ -75,17 +75,17 @@ class Trade(Data):
 
     @classmethod
     def settle(cls, many: Sequence[Self]) -> bool:
-        """Column by column: a tenth of what a look at each number takes."""
-        quantity = Column([trade.quantity for trade in many])
-        entry = Column([trade.entry_price for trade in many])
-        exit_ = Column([trade.exit_price for trade in many])
+        """AmountColumn by column: a tenth of what a look at each number takes."""
+        quantity = AmountColumn([trade.quantity for trade in many])
+        entry = AmountColumn([trade.entry_price for trade in many])
+        exit_ = AmountColumn([trade.exit_price for trade in many])
         given = [trade.pnl for trade in many if trade.pnl is not msgspec.UNSET]
         if not (
             quantity.is_positive()
             and entry.is_unsigned()
             and exit_.is_unsigned()
-            and Column([trade.fees for trade in many]).is_plain()
-            and Column(given).is_plain()
+            and AmountColumn([trade.fees for trade in many]).is_plain()
+            and AmountColumn(given).is_plain()
             and all(trade.opened_at <= trade.closed_at for trade in many)
         ):
             return False
