@@ -17,8 +17,8 @@ from aggregators.engine import aggregate
 from aggregators.frames import raw_frame, with_amounts
 from aggregators.rollup import Rollup
 from ingest.events import Event
+from ingest.identity import identities
 from ingest.log import Batch
-from storage.ledger import identities
 from storage.rollup_write import RollupRows
 from storage.sink_sql import raw_csv
 
