@@ -33,7 +33,8 @@ class RollupWriter:
         pairs: list[Wire] = []
         places: dict[str, list[Wire]] = {}
         if self._sketches:
-            stored = connection.execute(self._stored, list(keys.values()), binary=True).fetchall()
+            bounds = [rows["bucket"].min(), rows["bucket"].max()]
+            stored = connection.execute(self._stored, [*keys.values(), *bounds], binary=True).fetchall()
             for number, measure in enumerate(self._sketches, start=1):
                 sketches = merged(measure, rows[measure.name], [(row[0], row[number]) for row in stored])
                 pairs.append(bigints(sketches.pairs))

@@ -68,6 +68,10 @@ class DatabaseSink:
                 translated = translate(error)
                 if isinstance(translated, StorageRefused):
                     return self._bisect(batches, str(translated))
+                if isinstance(error, psycopg.errors.OutOfMemory) and sum(len(batch.events) for batch in batches) > 1:
+                    # Years of days in one group: the locks on as many chunks do not fit, and would not the next time either.
+                    log.warning("group_halved", reason=str(translated))
+                    return self._bisect(batches, str(translated))
                 raise Unavailable(f"the database cannot take events: {translated}", retry_after=2.0) from error
             except StorageUnavailable as error:
                 raise Unavailable(f"the database cannot take events: {error}", retry_after=2.0) from error
@@ -83,7 +87,7 @@ class DatabaseSink:
             self._connection = None
 
     def _bisect(self, batches: Sequence[Batch], reason: str) -> Outcome:
-        """The database refused something: halves the group until only the guilty events are left out."""
+        """Halves the group: until only the events that the database refuses are left out, or each part fits into a transaction."""
         if len(batches) > 1:
             middle = len(batches) // 2
             halves = [self.write(batches[:middle]), self.write(batches[middle:])]
