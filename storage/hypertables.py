@@ -46,7 +46,7 @@ def ensure_hypertables(
         raise StorageUnavailable(f"TimescaleDB {oldest} or newer is needed; this is {edition.timescaledb}")
     made = []
     present = _hypertables(connection)
-    for name, column, width in _wanted(rollups):
+    for name, column, width in read_by_time(rollups):
         if name not in present:
             connection.execute(hypertable(name, column, width))
             made.append(name)
@@ -58,7 +58,7 @@ def ensure_hypertables(
     return made
 
 
-def _wanted(rollups: Sequence[Rollup]) -> Iterator[tuple[str, str, dt.timedelta]]:
+def read_by_time(rollups: Sequence[Rollup]) -> Iterator[tuple[str, str, dt.timedelta]]:
     """Name, time column and chunk width of all tables that are read by time."""
     for kind in sorted(KINDS):
         yield f"event_{kind}", "time", RAW_CHUNK
