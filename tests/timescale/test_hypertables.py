@@ -13,9 +13,10 @@ from aggregators.definitions import ROLLUPS
 from aggregators.definitions.system import SYSTEM_METRICS
 from aggregators.definitions.trade import TRADE_PNL
 from storage import migrate as migrating
-from storage.database import connect
+from storage.database import Database, connect
 from storage.edition import detect
 from storage.migrate import migrate
+from storage.raw_days import drop_raw_days
 from storage.rollup_query import Question, compose
 from storage.sink import DatabaseSink
 from tests.integration.stored import (
@@ -25,6 +26,7 @@ from tests.integration.stored import (
     reaction_rows,
     rollup_rows,
 )
+from tests.integration.test_retention import archive
 from tests.one_pass import differences, one_pass, reactions
 from tests.samples import START, Sample, batches, enterprise, system, trade, view
 from tests.timescale.conftest import rows
@@ -114,6 +116,20 @@ def test_an_event_a_year_late_counts_like_any_other(database_url: str) -> None:
     assert differences(one_pass(everything, owners), rollup_rows(database_url, owners)) == []
     assert reaction_rows(database_url, owners) == reactions(everything, owners)
     assert found_differences(database_url) == []
+
+
+async def test_retention_drops_whole_chunks(database_url: str) -> None:
+    owners = organizations(database_url, 1)
+    written(database_url, mixture(days=4), owners)
+    for day in range(3):
+        archive(database_url, "trade", START + dt.timedelta(days=day))
+    database = Database(database_url)
+    await database.open()
+    dropped, kept = await drop_raw_days(database, (START + dt.timedelta(days=2)).date())
+    await database.close()
+    assert (dropped, kept) == (2, ["enterprise", "system", "view"])
+    starts = "select range_start from timescaledb_information.chunks where hypertable_name = 'event_trade' order by 1"
+    assert [start.day for (start,) in rows(database_url, starts)] == [START.day + 2, START.day + 3]
 
 
 def chunks_of_plan(url: str, owner: object, statement: object, parameters: object) -> tuple[set[str], str]:

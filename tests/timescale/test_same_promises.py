@@ -16,6 +16,7 @@ from tests.integration.test_query_figures import (
     test_viewers_and_actions_agree_with_a_count_of_the_raw_events,
 )
 from tests.integration.test_recompute import *  # noqa: F403
+from tests.integration.test_retention import *  # noqa: F403
 from tests.integration.test_sink_crash import test_a_process_killed_in_the_middle_of_a_step
 from tests.integration.test_sink_exactly_once import (
     test_identities_are_known_after_sealing_and_after_a_restart,
