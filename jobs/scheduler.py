@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from jobs.retention import RawRetention
+from jobs.standings import keep_standings
 from storage.database import Database, StorageUnavailable
 from storage.retention import prune_feed, prune_sources
 from storage.sessions import prune_expired
@@ -35,10 +37,13 @@ async def housekeeping(database: Database, *, retention_days: int | None = None)
     for name, seconds, job in jobs:
         scheduler.add_job(_run, IntervalTrigger(seconds=seconds), args=(name, job), id=name)
     scheduler.start()
+    standings = asyncio.create_task(keep_standings(database), name="standings")
     try:
         yield
     finally:
         scheduler.shutdown(wait=False)
+        standings.cancel()
+        await asyncio.gather(standings, return_exceptions=True)
 
 
 async def _run(name: str, job: Callable[[], Awaitable[int]]) -> None:

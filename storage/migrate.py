@@ -14,6 +14,7 @@ from storage import rollup_sql
 from storage.database import Conn, StorageUnavailable, connect, translated
 from storage.edition import create_extension, detect
 from storage.hypertables import ensure_hypertables
+from storage.leaderboard import ensure_standings
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ def migrate(url: str, rollups: Sequence[Rollup], *, wait_s: float = 60.0, compre
             _apply(connection)
             for rollup in rollups:
                 rollup_sql.ensure(connection, rollup)
+            ensure_standings(connection)
             found = detect(connection)
             log.info("database", edition=found.name, postgresql=found.postgresql, timescaledb=found.timescaledb)
             ensure_hypertables(connection, rollups, found, compress_after_days=compress_after_days)

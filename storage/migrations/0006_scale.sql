@@ -27,7 +27,7 @@ grant select on app.standing_stamp to streamgauge_api;
 create table store.standing_refresh (
     singleton boolean primary key default true check (singleton),
     position bigint not null default 0,
-    began_at timestamptz not null default '-infinity',
+    began_at timestamptz,
     took interval not null default '0'
 );
 insert into store.standing_refresh default values;
