@@ -14,13 +14,17 @@ RECEIVED = web.RequestKey("received", dt.datetime)
 _Response = TypeVar("_Response", bound=web.Response)
 
 
-def fresh(response: _Response, as_of: dt.datetime, request: web.Request) -> _Response:
+def fresh(
+    response: _Response, as_of: dt.datetime, request: web.Request, *, read_at: dt.datetime | None = None
+) -> _Response:
     """Marks an answer that was read after the request came in.
 
     An event is accepted when it is committed, so the answer holds all that was accepted before the request: its time, or
-    that of the last commit in the answer where that is later, is how fresh it is.
+    that of the last commit in the answer where that is later, is how fresh it is. `read_at`: the answer holds only what was accepted
+    before then, because it comes from something that is refreshed from time to time.
     """
-    response.headers["X-As-Of"] = max(as_of, request[RECEIVED]).astimezone(dt.UTC).isoformat(timespec="milliseconds")
+    complete = request[RECEIVED] if read_at is None else min(read_at, request[RECEIVED])
+    response.headers["X-As-Of"] = max(as_of, complete).astimezone(dt.UTC).isoformat(timespec="milliseconds")
     body = response.body
     if isinstance(body, bytes):
         response.headers["ETag"] = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
 from typing import Annotated, Any
 from uuid import UUID
@@ -17,6 +19,8 @@ from storage.database import Database
 from storage.leaderboard import top_creators
 
 MAX_CREATORS = 500
+CATCH_UP_S = 10.0
+LOOK_AGAIN_S = 0.2
 
 
 class TopQuery(msgspec.Struct):
@@ -44,14 +48,24 @@ class TopCreator(msgspec.Struct, rename="camel"):
 async def top(request: web.Request) -> web.StreamResponse:
     """The best creators of all time."""
     parameters, parts = parse_query(request, TopQuery), services(request)
-    creators, as_of = await leaderboard(parts.database, caller(request).organization, parameters.limit)
-    return fresh(json_answer(creators), as_of, request)
+    found = await top_creators(parts.database, caller(request).organization, parameters.limit)
+    read_at = None if found.current else found.read_at or found.as_of
+    return fresh(json_answer([_shown(row) for row in found.creators]), found.as_of, request, read_at=read_at)
 
 
 async def leaderboard(database: Database, organization: UUID, limit: int) -> tuple[list[TopCreator], dt.datetime]:
-    """The best creators and how fresh that is."""
-    rows, as_of = await top_creators(database, organization, limit)
-    return [_shown(row) for row in rows], as_of
+    """The best creators and how fresh that is, for who is told of every change.
+
+    Waits a little for the refresh that holds what is committed now: nobody would be told again when it comes.
+    """
+    found = await top_creators(database, organization, limit)
+    newest = found.newest
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CATCH_UP_S):
+            while found.holds < newest:
+                await asyncio.sleep(LOOK_AGAIN_S)
+                found = await top_creators(database, organization, limit)
+    return [_shown(row) for row in found.creators], found.as_of
 
 
 def _shown(row: dict[str, Any]) -> TopCreator:

@@ -13,6 +13,7 @@ from aggregators.definitions import BY_NAME, ROLLUPS
 from aggregators.rollup import Rollup
 from front.parts import database_url
 from front.settings import InvalidSetting, Settings
+from storage.raw_days import RawEventsGone
 from storage.recompute import Difference, rebuild, verify
 from storage.recompute import Progress as Report
 
@@ -25,7 +26,7 @@ def verify_command(
 ) -> int:
     """Prints every difference; returns 0 where there is none, else 1."""
     found = 0
-    with database_url(settings) as url, _progress(console, "verify") as report:
+    with _gone_is_told(), database_url(settings) as url, _progress(console, "verify") as report:
         for difference in verify(url, _chosen(names), start, end, report):
             found += 1
             if found <= SHOWN:
@@ -44,10 +45,19 @@ def rebuild_command(
     settings: Settings, start: dt.datetime | None, end: dt.datetime | None, names: list[str], console: Console
 ) -> int:
     """Rebuilds and tells how much; returns 0."""
-    with database_url(settings) as url, _progress(console, "rebuild") as report:
+    with _gone_is_told(), database_url(settings) as url, _progress(console, "rebuild") as report:
         done = rebuild(url, _chosen(names), start, end, report)
     print(f"rebuilt {done} rollup day{'' if done == 1 else 's'}")
     return 0
+
+
+@contextmanager
+def _gone_is_told() -> Iterator[None]:
+    """A range that cannot be recomputed is the user's to change."""
+    try:
+        yield
+    except RawEventsGone as error:
+        raise InvalidSetting(f"--from: {error}") from error
 
 
 def _chosen(names: list[str]) -> list[Rollup]:

@@ -115,7 +115,7 @@ async def service(settings: Settings, *, demo: bool) -> AsyncIterator[Running]:
     settings.data.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         url = await _entered(stack, database_url(settings))
-        unfilled = await asyncio.to_thread(migrate, url, ROLLUPS)
+        unfilled = await asyncio.to_thread(migrate, url, ROLLUPS, compress_after_days=settings.compress_after_days)
         database = Database(url)
         await database.open()
         stack.push_async_callback(database.close)
@@ -152,7 +152,7 @@ async def service(settings: Settings, *, demo: bool) -> AsyncIterator[Running]:
         )
         tasks = await stack.enter_async_context(_tasks())
         port = await stack.enter_async_context(serving(application(services), settings.host, settings.port))
-        await stack.enter_async_context(housekeeping(database))
+        await stack.enter_async_context(housekeeping(database, retention_days=settings.retention_days))
         if unfilled:
             stopping = threading.Event()
             stack.callback(stopping.set)

@@ -29,6 +29,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metric_names: different names an organization may use, a kind. ledger_hours, ledger_slices: how long an id is known.
     collect_host: whether `run` collects this host's own metrics. log_format: console or json. log_level: debug to error.
     public_operations: whether /metrics is open without a credential.
+    retention_days: age at which archived raw events are dropped (default: never). compress_after_days: age at which TimescaleDB's
+    community edition compresses a day of raw events.
     """
 
     host: str = "127.0.0.1"
@@ -46,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metric_names: Annotated[int, msgspec.Meta(ge=1)] = 1_000
     ledger_hours: Annotated[int, msgspec.Meta(ge=1)] = 48
     ledger_slices: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 64
+    retention_days: Annotated[int, msgspec.Meta(ge=3)] | None = None
+    compress_after_days: Annotated[int, msgspec.Meta(ge=1)] = 7
     collect_host: bool = True
     public_operations: bool | None = None
     log_format: Literal["console", "json"] = "console"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -10,6 +11,8 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
+from jobs.retention import RawRetention
+from jobs.standings import keep_standings
 from storage.database import Database, StorageUnavailable
 from storage.retention import prune_feed, prune_sources
 from storage.sessions import prune_expired
@@ -18,21 +21,29 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def housekeeping(database: Database) -> AsyncIterator[None]:
-    """Runs the jobs while the block does. Each may run in several processes at once: all of them only delete what is over."""
+async def housekeeping(database: Database, *, retention_days: int | None = None) -> AsyncIterator[None]:
+    """Runs the jobs while the block does. Each may run in several processes at once: they delete what is over, or take a lock.
+
+    `retention_days`: the age at which archived raw events are dropped; None keeps them for ever.
+    """
     scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
     jobs: list[tuple[str, int, Callable[[], Awaitable[int]]]] = [
         ("expired_sessions", 3_600, lambda: prune_expired(database, now=datetime.now(UTC))),
         ("old_feed", 600, lambda: prune_feed(database)),
         ("silent_sources", 86_400, lambda: prune_sources(database)),
     ]
+    if retention_days is not None:
+        jobs.append(("raw_events", 3_600, RawRetention(database, retention_days, lambda: datetime.now(UTC)).run))
     for name, seconds, job in jobs:
         scheduler.add_job(_run, IntervalTrigger(seconds=seconds), args=(name, job), id=name)
     scheduler.start()
+    standings = asyncio.create_task(keep_standings(database), name="standings")
     try:
         yield
     finally:
         scheduler.shutdown(wait=False)
+        standings.cancel()
+        await asyncio.gather(standings, return_exceptions=True)
 
 
 async def _run(name: str, job: Callable[[], Awaitable[int]]) -> None:

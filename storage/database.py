@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -15,6 +16,8 @@ AsyncConn = psycopg.AsyncConnection[TupleRow]
 Conn = psycopg.Connection[TupleRow]
 
 API_ROLE = "streamgauge_api"
+
+_CHUNK = re.compile(r"\b_hyper_\d+_\d+_chunk")
 
 
 class StorageUnavailable(Exception):
@@ -39,11 +42,15 @@ def translate(error: psycopg.Error) -> Exception:
         return QueryTooSlow("the query took too long")
     # A limit of the program, such as an index row's size, is passed by what was sent, not by the database's state.
     if isinstance(error, psycopg.DataError | psycopg.IntegrityError | psycopg.errors.ProgramLimitExceeded):
-        message = error.diag.message_primary or str(error)
+        # Which chunk of a hypertable refused it is no business of the sender's, and is another one at the next attempt.
+        message = _CHUNK.sub("chunk", error.diag.message_primary or str(error))
         return StorageRefused(message.splitlines()[0] if message else "refused by the database")
     if isinstance(error, psycopg.ProgrammingError):
         return StorageFault(f"{type(error).__name__}: {error.diag.message_primary or error}")
-    return StorageUnavailable(f"{type(error).__name__}: {(error.diag.message_primary or str(error)).strip()}")
+    message = (error.diag.message_primary or str(error)).strip()
+    if isinstance(error, psycopg.errors.OutOfMemory):
+        message += "; raise the server's max_locks_per_transaction (docs/operations.md)"
+    return StorageUnavailable(f"{type(error).__name__}: {message}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Brings a database to what this version needs: numbered migrations first, then a table for every declared rollup."""
+"""Brings a database to what this version needs: numbered migrations, a table for every declared rollup, hypertables."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import time
 from collections.abc import Sequence
 from importlib.resources import files
 
+import structlog
 from psycopg import sql
 
 from aggregators.rollup import Rollup
 from storage import rollup_sql
 from storage.database import Conn, StorageUnavailable, connect, translated
+from storage.edition import create_extension, detect
+from storage.hypertables import ensure_hypertables
+from storage.leaderboard import ensure_standings
+
+log = structlog.get_logger(__name__)
 
 _LOCK = 7_205_759_403_792_791
 
@@ -22,15 +28,24 @@ def migrations() -> list[tuple[int, str, str]]:
     return [(int(name[:4]), name, (folder / name).read_text("utf-8")) for name in found]
 
 
-def migrate(url: str, rollups: Sequence[Rollup], *, wait_s: float = 60.0) -> list[str]:
-    """Applies what is missing and returns the rollups that must be filled from the raw events. Safe to run from many processes."""
+def migrate(url: str, rollups: Sequence[Rollup], *, wait_s: float = 60.0, compress_after_days: int = 7) -> list[str]:
+    """Applies what is missing and returns the rollups that must be filled from the raw events. Safe to run from many processes.
+
+    TimescaleDB is used where the server has it; `compress_after_days` is the age at which its community edition compresses a day
+    of raw events.
+    """
     with translated(), connect(url, name="migrate") as connection:
         _lock(connection, wait_s)
         try:
+            create_extension(url)
             connection.execute("set lock_timeout = '4s'")
             _apply(connection)
             for rollup in rollups:
                 rollup_sql.ensure(connection, rollup)
+            ensure_standings(connection)
+            found = detect(connection)
+            log.info("database", edition=found.name, postgresql=found.postgresql, timescaledb=found.timescaledb)
+            ensure_hypertables(connection, rollups, found, compress_after_days=compress_after_days)
             return [
                 name for (name,) in connection.execute("select name from store.rollup where not filled order by name")
             ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+import structlog
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from aggregators.engine import aggregate, columns
@@ -15,7 +16,10 @@ from aggregators.frames import MONEY, TIME, schema
 from aggregators.rollup import Rollup
 from storage import rollup_sql, sink_sql
 from storage.database import Conn, connect, translated
+from storage.raw_days import RawEventsGone, dropped_days
 from storage.recompute_reactions import different_reactions, rebuild_reactions
+
+log = structlog.get_logger(__name__)
 
 _PIECE = 50_000
 """Raw events that are recomputed at once: what bounds the memory."""
@@ -63,21 +67,26 @@ def covered(connection: Conn, rollups: Sequence[Rollup]) -> tuple[dt.datetime, d
 def verify(
     url: str, rollups: Sequence[Rollup], start: dt.datetime | None, end: dt.datetime | None, progress: Progress
 ) -> Iterator[Difference]:
-    """Recomputes a range (all there is by default) in one snapshot and yields every difference. Nothing is changed."""
+    """Recomputes a range (all there is by default) in one snapshot and yields every difference. Nothing is changed.
+
+    Raises RawEventsGone for a range with a start that holds days whose raw events were dropped. Without a start these are left
+    out, which the log says.
+    """
     with translated(), connect(url, name="verify") as connection, connection.transaction(force_rollback=True):
         connection.execute("set transaction isolation level repeatable read")
         bounds = _range(connection, rollups, start, end)
         if bounds is None:
             return
-        first, last = bounds
+        _refuse_gone(connection, rollups, start, bounds)
         for rollup in rollups:
-            for day in _days(connection, rollup, first, last, progress):
+            for day in _days(connection, rollup, *bounds, progress):
                 temporary = _recompute(connection, rollup, day, day + DAY)
                 for grain in rollup.grains:
                     yield from _compare(connection, rollup, grain, temporary[grain], day, day + DAY)
         if any(rollup.event == "view" for rollup in rollups):
-            for keys, stored, recomputed in different_reactions(connection, _views, first, last):
-                yield Difference("video_reaction", keys, stored, recomputed)
+            for first, last in _kept(bounds, dropped_days(connection, "view", *bounds)):
+                for keys, stored, recomputed in different_reactions(connection, _views, first, last):
+                    yield Difference("video_reaction", keys, stored, recomputed)
 
 
 def rebuild(
@@ -86,12 +95,13 @@ def rebuild(
     """Replaces the rows of a range (all there is by default) by their recomputation, a day a transaction; returns the days done.
 
     Live events keep coming: the sink waits for the day that is being replaced, readers see the old rows until the new ones are
-    committed.
+    committed. Days whose raw events were dropped are refused or left out as by `verify`, and keep their rows.
     """
     done = 0
     with translated(), connect(url, name="rebuild") as connection:
         bounds = _range(connection, rollups, start, end)
         if bounds is not None:
+            _refuse_gone(connection, rollups, start, bounds)
             for rollup in rollups:
                 for day in _days(connection, rollup, *bounds, progress):
                     with connection.transaction():
@@ -118,10 +128,38 @@ def _range(
     return None if known is None else whole_days(start or known[0], end or known[1])
 
 
+def _refuse_gone(
+    connection: Conn,
+    rollups: Sequence[Rollup],
+    start: dt.datetime | None,
+    bounds: tuple[dt.datetime, dt.datetime],
+) -> None:
+    for kind in {rollup.event: None for rollup in rollups} if start is not None else ():
+        if gone := dropped_days(connection, kind, *bounds):
+            raise RawEventsGone(kind, gone)
+
+
+def _kept(
+    bounds: tuple[dt.datetime, dt.datetime], gone: Sequence[dt.date]
+) -> Iterator[tuple[dt.datetime, dt.datetime]]:
+    """The parts of a range of whole days that are left without these days."""
+    first, last = bounds
+    for day in gone:
+        start = dt.datetime.combine(day, dt.time(), dt.UTC)
+        if first < start:
+            yield first, start
+        first = start + DAY
+    if first < last:
+        yield first, last
+
+
 def _days(
     connection: Conn, rollup: Rollup, first: dt.datetime, last: dt.datetime, progress: Progress
 ) -> Iterator[dt.datetime]:
-    """The days of a range of which there are raw events or rollup rows. The others have nothing that could differ."""
+    """The days of a range of which there are raw events or rollup rows. The others have nothing that could differ.
+
+    Days whose raw events were dropped are left out.
+    """
     sources = [(Identifier("store", f"event_{rollup.event}"), "time")]
     sources += [(rollup_sql.table(rollup, grain), "bucket") for grain in rollup.grains]
     parts = [
@@ -131,7 +169,13 @@ def _days(
         for name, column in sources
     ]
     statement = SQL("select distinct day from ({}) as held order by day").format(SQL(" union all ").join(parts))
-    days = [day for (day,) in connection.execute(statement, {"first": first, "last": last}).fetchall()]
+    held = [day for (day,) in connection.execute(statement, {"first": first, "last": last}).fetchall()]
+    gone = set(dropped_days(connection, rollup.event, first, last))
+    days = [day for day in held if day.date() not in gone]
+    if len(days) < len(held):
+        log.warning(
+            "days_left_out", rollup=rollup.name, days=len(held) - len(days), reason="their raw events were dropped"
+        )
     for number, day in enumerate(days):
         progress(rollup.name, number, len(days))
         yield day

@@ -17,7 +17,12 @@ _PLACE = (("last_time", "timestamptz"), ("last_source", "text"), ("last_id", "te
 
 def table(rollup: Rollup, grain: str, schema: str = "store") -> Identifier:
     """The table of one grain (schema `store`), or the organization's view of it (schema `app`)."""
-    return Identifier(schema, f"rollup_{rollup.name}_{grain}")
+    return Identifier(schema, table_name(rollup, grain))
+
+
+def table_name(rollup: Rollup, grain: str) -> str:
+    """The name of that table without its schema."""
+    return f"rollup_{rollup.name}_{grain}"
 
 
 def ensure(connection: Conn, rollup: Rollup) -> None:

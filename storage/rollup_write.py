@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 
 import polars as pl
@@ -19,20 +20,24 @@ from storage.sketch_merge import merged, stored_sketches
 class RollupRows:
     """Rows of a rollup at one grain (see `engine.aggregate`), ready to be sent: `wires` has each column as a parameter.
 
-    A sketch is no parameter before it is merged with the stored one: `sketches` has those columns.
+    A sketch is no parameter before it is merged with the stored one: `sketches` has those columns. `first` and `last` are the
+    bounds of the buckets.
     """
 
     rollup: Rollup
     grain: str
     wires: dict[str, Wire]
     sketches: dict[str, pl.Series]
+    first: dt.datetime
+    last: dt.datetime
 
     @classmethod
     def of(cls, rollup: Rollup, grain: str, rows: pl.DataFrame) -> RollupRows:
         """Does what needs no database."""
         sketches = {measure.name: rows[measure.name] for measure in _sketches(rollup, grain)}
         wires = {name: array(rows[name]) for name in columns(rollup, grain) if name not in sketches}
-        return cls(rollup, grain, wires, sketches)
+        first, last = rows.select(pl.col("bucket").min(), pl.col("bucket").max().alias("last")).row(0)
+        return cls(rollup, grain, wires, sketches, first, last)
 
 
 class RollupWriter:
@@ -55,7 +60,7 @@ class RollupWriter:
         places: dict[str, list[Wire]] = {}
         if self._sketches:
             keys = [rows.wires[name] for name in self._keys]
-            stored = connection.execute(self._stored, keys, binary=True).fetchall()
+            stored = connection.execute(self._stored, [*keys, rows.first, rows.last], binary=True).fetchall()
             for number, measure in enumerate(self._sketches, start=1):
                 sketches = merged(measure, rows.sketches[measure.name], [(row[0], row[number]) for row in stored])
                 pairs.append(bigints(sketches.pairs))

@@ -95,6 +95,10 @@ class DatabaseSink:
                 translated = translate(error)
                 if isinstance(translated, StorageRefused) and batches:
                     return self._bisect(batches, str(translated), positions)
+                if isinstance(error, psycopg.errors.OutOfMemory) and sum(batch.size for batch in batches) > 1:
+                    # Years of days in one group: the locks on as many chunks do not fit, and would not the next time either.
+                    log.warning("group_halved", reason=str(translated))
+                    return self._bisect(batches, str(translated), positions)
                 raise Unavailable(f"the database cannot take events: {translated}", retry_after=2.0) from error
             except StorageUnavailable as error:
                 raise Unavailable(f"the database cannot take events: {error}", retry_after=2.0) from error
@@ -110,7 +114,7 @@ class DatabaseSink:
             self._connection = None
 
     def _bisect(self, group: Sequence[Batch | PackedBatch], reason: str, positions: Sequence[Position]) -> Outcome:
-        """The database refused something: halves the group until only the guilty events are left out.
+        """Halves the group: until only the events that the database refuses are left out, or each part fits into a transaction.
 
         Each half is a transaction of its own that holds the positions and does not move them: what it counts is known should
         the partition be read again from there.

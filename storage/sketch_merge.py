@@ -19,12 +19,15 @@ from storage.arrays import SENT_HEADER, elements
 
 
 def stored_sketches(rollup: Rollup, measures: Sequence[Measure], table: Identifier) -> Composed:
-    """The query of the stored sketches of given rows, which it takes as an array a key: the row's place from 1, then the sketches."""
+    """The query of the stored sketches of given rows, which it takes as an array a key: the row's place from 1, then the sketches.
+
+    Behind the arrays it takes the first and the last bucket among them, which say in advance which chunks of a hypertable to look in.
+    """
     keys = ["organization", "bucket", *rollup.keys]
     types = {"organization": "uuid", "bucket": "timestamptz"}
     return SQL(
         "select w.place, {sketches} from unnest({wires}) with ordinality as w ({keys}, place) join {table} as t on {on}"
-        " order by w.place"
+        " where t.bucket >= %s and t.bucket <= %s order by w.place"
     ).format(
         sketches=SQL(", ").join(SQL("array_send(t.{})").format(Identifier(m.name)) for m in measures),
         wires=SQL(", ").join(SQL(f"%s::{types.get(key, 'text')}[]") for key in keys),

@@ -32,6 +32,7 @@ from ingest.log import Log
 from ingest.names import MetricNames
 from storage import identity
 from storage.database import Database
+from storage.leaderboard import refresh_standings, top_creators
 from storage.metric_names import known_names
 from storage.sink import DatabaseSink
 
@@ -110,12 +111,20 @@ class Api:
             "POST", "/api/v1/events", data=io.BytesIO(body), headers={"Content-Type": content_type, **named}
         )
 
-    async def send(self, events: Sequence[dict[str, Any]]) -> None:
-        """Sends events that must all be accepted."""
+    async def send(self, events: Sequence[dict[str, Any]], *, wait: bool = True) -> None:
+        """Sends events that must all be accepted; unless told not to, waits until they are in all that is read."""
         for at in range(0, len(events), 10_000):
             part = events[at : at + 10_000]
             reply = await self.post(json.dumps(part).encode())
             assert (reply.status, reply.json) == (202, {"accepted": len(part), "rejected": []}), reply.text
+        if wait and any(event["type"] == "view" for event in events):
+            await self.caught_up()
+
+    async def caught_up(self) -> None:
+        """Returns once the creators' standings hold every view event."""
+        async with asyncio.timeout(30):
+            while not (await top_creators(self.services.database, self.organization, 1)).current:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
     def event(self, kind: str, data: dict[str, Any], time: datetime | str | None = None, **more: Any) -> dict[str, Any]:
         """A CloudEvent with an id of its own; without a `time` it is of now."""
@@ -269,9 +278,18 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def running(
-    url: str, *, clock: Clock | None = None, log: Log | None = None, known: Api | None = None, time_zone: str = "UTC"
+    url: str,
+    *,
+    clock: Clock | None = None,
+    log: Log | None = None,
+    known: Api | None = None,
+    time_zone: str = "UTC",
+    refreshing: bool = True,
 ) -> AsyncIterator[Api]:
-    """The service; over the database of a `known` one it is that one started again, with the same organization and key."""
+    """The service; over the database of a `known` one it is that one started again, with the same organization and key.
+
+    Without `refreshing` it has no scheduler.
+    """
     clock = clock or (known.clock if known else Clock())
     database = Database(url)
     await database.open()
@@ -295,6 +313,7 @@ async def running(
         (known.organization, known.headers) if known else await make_organization(database, "Acme", time_zone=time_zone)
     )
     numbers = known.numbers if known else [0]
+    scheduler = asyncio.create_task(_refresh_always(database) if refreshing else asyncio.sleep(0))
     try:
         async with (
             serving(application(services), "127.0.0.1", free_port()) as port,
@@ -302,10 +321,19 @@ async def running(
         ):
             yield Api(f"http://127.0.0.1:{port}", services, clock, made[0], session, made[1], numbers)
     finally:
+        scheduler.cancel()
+        await asyncio.gather(scheduler, return_exceptions=True)
         await hub.stop()
         await direct.close()
         sink.close()
         await database.close()
+
+
+async def _refresh_always(database: Database) -> None:
+    """The scheduler's part of the service, without its pauses."""
+    while True:
+        await refresh_standings(database, interval_s=0)
+        await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

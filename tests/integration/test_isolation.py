@@ -146,6 +146,8 @@ async def test_under_the_apis_role_sql_reads_nothing_without_an_organization(api
         relations = connection.execute(
             "select n.nspname, c.relname, c.relkind from pg_class c join pg_namespace n on n.oid = c.relnamespace"
             " where c.relkind in ('r', 'v', 'm', 'p', 'f', 'S') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
+            # What TimescaleDB brings along tells of chunks, not of rows; the chunks themselves are among what is tried.
+            " and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')"
             " order by 1, 2"
         ).fetchall()
         assert {schema for schema, _, _ in relations} >= {"app", "store"}

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
+from psycopg.rows import TupleRow
 
 from aggregators.definitions import ROLLUPS
 from ingest.log import Unavailable
@@ -188,3 +189,35 @@ def test_the_smallest_doubles_can_be_read_and_verified(database_url: str) -> Non
     sink.close()
     assert found_differences(database_url) == []
     assert scalar(database_url, 'select max(sum / nullif(count, 0)) from store."rollup_system_metrics_1m"') == 0
+
+
+def test_a_group_that_touches_more_than_a_transaction_can_lock_is_halved_until_it_fits(database_url: str) -> None:
+    owners = organizations(database_url)
+    samples = [system(f"e{n}", organization=n // 7 % 2) for n in range(40)]
+
+    def full(connection: Connection[TupleRow]) -> None:
+        # What a hypertable's chunks of very many days come to: the server says so by this very error.
+        connection.execute(
+            "do $$ begin if (select count(*) from store.event_system where xmin = pg_current_xact_id()::xid) > 8 then"
+            " raise exception 'out of shared memory' using errcode = '53200'; end if; end $$"
+        )
+
+    sink = DatabaseSink(database_url, ROLLUPS, before_commit=full)
+    outcome = sink.write(batches(samples, owners))
+    assert (outcome.counted, outcome.known) == (40, 0)
+    assert all(refusals == [] for refusals in outcome.refusals)
+    sink.close()
+    assert differences(one_pass(samples, owners), rollup_rows(database_url, owners)) == []
+
+
+def test_one_event_that_the_server_has_no_memory_for_is_sent_again_not_refused(database_url: str) -> None:
+    owners = organizations(database_url, 1)
+
+    def full(connection: Connection[TupleRow]) -> None:
+        connection.execute("do $$ begin raise exception 'out of shared memory' using errcode = '53200'; end $$")
+
+    sink = DatabaseSink(database_url, ROLLUPS, before_commit=full)
+    with pytest.raises(Unavailable, match="max_locks_per_transaction"):
+        sink.write(batches([system("a"), system("b")], owners))
+    sink.close()
+    assert count(database_url, "system") == 0

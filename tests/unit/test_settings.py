@@ -26,6 +26,8 @@ VALUES = {
     "metric_names": ("12", 12),
     "ledger_hours": ("72", 72),
     "ledger_slices": ("8", 8),
+    "retention_days": ("90", 90),
+    "compress_after_days": ("14", 14),
     "collect_host": ("false", False),
     "public_operations": ("true", True),
     "log_format": ("json", "json"),

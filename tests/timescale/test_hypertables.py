@@ -1,0 +1,169 @@
+"""Raw events and rollups in chunks: made on an empty database and of a full one, read by the chunk, dropped by the chunk."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from aggregators import calendar
+from aggregators.definitions import ROLLUPS
+from aggregators.definitions.system import SYSTEM_METRICS
+from aggregators.definitions.trade import TRADE_PNL
+from storage import migrate as migrating
+from storage.database import Database, connect
+from storage.edition import detect
+from storage.migrate import migrate
+from storage.raw_days import drop_raw_days
+from storage.rollup_query import Question, compose
+from storage.sink import DatabaseSink
+from tests.integration.stored import (
+    found_differences,
+    organizations,
+    raw_identities,
+    reaction_rows,
+    rollup_rows,
+)
+from tests.integration.test_retention import archive
+from tests.one_pass import differences, one_pass, reactions
+from tests.samples import START, Sample, batches, enterprise, system, trade, view
+from tests.timescale.conftest import rows
+
+CHUNKS = (
+    "select hypertable_name, time_interval from timescaledb_information.dimensions where hypertable_schema = 'store'"
+)
+
+
+def mixture(days: int, each: int = 3) -> list[Sample]:
+    """Events of every kind on each of so many days."""
+    samples: list[Sample] = []
+    for day in range(days):
+        time = START + dt.timedelta(days=day)
+        for n in range(each):
+            name = f"{day}-{n}"
+            samples += [
+                system(name, float(n), time=time.isoformat()),
+                replace(enterprise(name, str(n))).again(time=time.isoformat()),
+                trade(name, str(n), closed_at=time.isoformat(), opened_at=time.isoformat()),
+                view(name, "like", time=time, user_id=f"u{n}"),
+            ]
+    return samples
+
+
+def written(url: str, samples: list[Sample], owners: list[object]) -> int:
+    """Counts the samples; returns how many were new."""
+    sink = DatabaseSink(url, ROLLUPS)
+    try:
+        return sink.write(batches(samples, owners)).counted  # type: ignore[arg-type]
+    finally:
+        sink.close()
+
+
+def test_an_empty_database_gets_the_extension_and_a_hypertable_for_all_that_is_read_by_time(
+    empty_database: str,
+) -> None:
+    assert migrate(empty_database, ROLLUPS) == []
+    with connect(empty_database, name="test") as connection:
+        found = detect(connection)
+    assert (found.name, found.hypertables, found.compression) == ("apache", True, False)
+    assert found.at_least(2, 13)
+    assert not found.at_least(99)
+    day = dt.timedelta(days=1)
+    widths = {"1m": day, "15m": 30 * day, "1h": 90 * day, "1d": 1_440 * day}
+    expected = {f"event_{kind}": day for kind in ("system", "enterprise", "trade", "view")}
+    expected |= {f"rollup_{rollup.name}_{grain}": widths[grain] for rollup in ROLLUPS for grain in rollup.grains}
+    assert dict(rows(empty_database, CHUNKS)) == expected
+
+
+def test_a_plain_database_that_gets_the_extension_keeps_every_row(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(migrating, "create_extension", lambda url: None)
+        migrate(empty_database, ROLLUPS)
+    owners = organizations(empty_database, 1)
+    samples = mixture(days=40)
+    assert written(empty_database, samples[:300], owners) == 300
+    with connect(empty_database, name="test") as connection:
+        assert detect(connection).name == "plain"
+    stored = rollup_rows(empty_database, owners), raw_identities(empty_database, owners)
+
+    assert migrate(empty_database, ROLLUPS) == []
+    assert len(rows(empty_database, CHUNKS)) == 4 + sum(len(rollup.grains) for rollup in ROLLUPS)
+    assert (rollup_rows(empty_database, owners), raw_identities(empty_database, owners)) == stored
+    assert rows(empty_database, "select count(*) from only store.event_system") == [(0,)]
+    assert written(empty_database, samples, owners) == len(samples) - 300
+    assert differences(one_pass(samples, owners), rollup_rows(empty_database, owners)) == []
+    assert found_differences(empty_database) == []
+
+
+def test_an_event_a_year_late_counts_like_any_other(database_url: str) -> None:
+    owners = organizations(database_url, 1)
+    samples = mixture(days=2)
+    year = dt.timedelta(days=365)
+    early = START - year
+    late = [
+        system("late", 5.0, time=early.isoformat()),
+        enterprise("late", "5").again(time=early.isoformat()),
+        trade("late", "5", closed_at=early.isoformat(), opened_at=early.isoformat()),
+        view("late", "dislike", time=early, user_id="u1"),
+    ]
+    assert written(database_url, samples, owners) == len(samples)
+    assert written(database_url, [*late, *late, *samples], owners) == len(late)
+    everything = [*samples, *late]
+    assert differences(one_pass(everything, owners), rollup_rows(database_url, owners)) == []
+    assert reaction_rows(database_url, owners) == reactions(everything, owners)
+    assert found_differences(database_url) == []
+
+
+async def test_retention_drops_whole_chunks(database_url: str) -> None:
+    owners = organizations(database_url, 1)
+    written(database_url, mixture(days=4), owners)
+    for day in range(3):
+        archive(database_url, "trade", START + dt.timedelta(days=day))
+    database = Database(database_url)
+    await database.open()
+    dropped, kept = await drop_raw_days(database, (START + dt.timedelta(days=2)).date())
+    await database.close()
+    assert (dropped, kept) == (2, ["enterprise", "system", "view"])
+    starts = "select range_start from timescaledb_information.chunks where hypertable_name = 'event_trade' order by 1"
+    assert [start.day for (start,) in rows(database_url, starts)] == [START.day + 2, START.day + 3]
+
+
+def chunks_of_plan(url: str, owner: object, statement: object, parameters: object) -> tuple[set[str], str]:
+    """The chunks that a statement of the API's role reads, and the whole plan."""
+    with psycopg.connect(url) as connection:
+        connection.execute("set local role streamgauge_api")
+        connection.execute("select set_config('app.organization', %s, true)", (str(owner),))
+        text = statement.as_string(connection) if hasattr(statement, "as_string") else str(statement)
+        plan = "\n".join(line for (line,) in connection.execute(f"explain (analyze, costs off) {text}", parameters))
+    return {word for word in plan.replace('"', " ").split() if word.startswith("_hyper_")}, plan
+
+
+def test_a_read_through_a_barrier_view_touches_only_the_chunks_of_its_range(database_url: str) -> None:
+    owners = organizations(database_url, 1)
+    written(database_url, mixture(days=60, each=1), owners)
+    raw_chunks = rows(
+        database_url, "select count(*) from timescaledb_information.chunks where hypertable_name = 'event_trade'"
+    )
+    assert raw_chunks == [(60,)]
+    start = calendar.floor(START + dt.timedelta(days=10), "1d", calendar.zone("UTC"))
+    found, plan = chunks_of_plan(
+        database_url,
+        owners[0],
+        "select * from app.event_trade where time >= %s and time < %s",
+        (start, start + dt.timedelta(days=1)),
+    )
+    assert len(found) == 1, plan
+    question = Question(TRADE_PNL, ("net",), start, start + dt.timedelta(hours=12), group_by=("symbol",))
+    found, plan = chunks_of_plan(database_url, owners[0], *compose(question))
+    assert len({name for name in found if name.endswith("chunk")}) == 1, plan
+    question = Question(SYSTEM_METRICS, ("avg",), start, start + dt.timedelta(hours=12, minutes=5))
+    found, plan = chunks_of_plan(database_url, owners[0], *compose(question))
+    everything = rows(
+        database_url,
+        "select count(*) from timescaledb_information.chunks where hypertable_name like 'rollup\\_system%%'",
+    )
+    assert len({name for name in found if name.endswith("chunk")}) == 2 < everything[0][0], plan

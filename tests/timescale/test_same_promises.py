@@ -1,0 +1,47 @@
+"""What holds on plain PostgreSQL holds on hypertables: the tests of the sink, of recomputation and of reading, run once more there.
+
+A subset, so that the run stays short: those whose statements meet the tables that are cut into chunks.
+"""
+
+from tests.integration.test_declarations import test_migrating_again_changes_nothing
+from tests.integration.test_event_stream import (
+    test_a_group_larger_than_the_memory_of_the_tail_comes_whole,
+    test_every_event_comes_once_in_feed_order_whatever_breaks,
+)
+from tests.integration.test_isolation import test_under_the_apis_role_sql_reads_nothing_without_an_organization
+from tests.integration.test_profit_and_loss import test_freqtrades_trades_agree_with_freqtrades_own_report
+from tests.integration.test_query_figures import (
+    test_measurements_agree_with_duckdb,
+    test_trades_agree_with_duckdb_to_the_last_digit,
+    test_viewers_and_actions_agree_with_a_count_of_the_raw_events,
+)
+from tests.integration.test_recompute import *  # noqa: F403
+from tests.integration.test_retention import *  # noqa: F403
+from tests.integration.test_sink_crash import test_a_process_killed_in_the_middle_of_a_step
+from tests.integration.test_sink_exactly_once import (
+    test_identities_are_known_after_sealing_and_after_a_restart,
+    test_rollups_equal_a_one_pass_computation_for_any_delivery,
+)
+from tests.integration.test_sink_refusals import (
+    test_names_that_are_too_long_for_an_index_do_not_hold_their_neighbours_back,
+    test_only_the_guilty_events_are_refused,
+)
+from tests.integration.test_sink_writers import *  # noqa: F403
+from tests.integration.test_top_creators import test_scores_follow_the_formula
+
+__all__ = [
+    "test_a_group_larger_than_the_memory_of_the_tail_comes_whole",
+    "test_a_process_killed_in_the_middle_of_a_step",
+    "test_every_event_comes_once_in_feed_order_whatever_breaks",
+    "test_freqtrades_trades_agree_with_freqtrades_own_report",
+    "test_identities_are_known_after_sealing_and_after_a_restart",
+    "test_measurements_agree_with_duckdb",
+    "test_migrating_again_changes_nothing",
+    "test_names_that_are_too_long_for_an_index_do_not_hold_their_neighbours_back",
+    "test_only_the_guilty_events_are_refused",
+    "test_rollups_equal_a_one_pass_computation_for_any_delivery",
+    "test_scores_follow_the_formula",
+    "test_trades_agree_with_duckdb_to_the_last_digit",
+    "test_under_the_apis_role_sql_reads_nothing_without_an_organization",
+    "test_viewers_and_actions_agree_with_a_count_of_the_raw_events",
+]
