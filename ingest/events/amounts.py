@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 
 import msgspec
 import polars as pl
@@ -21,7 +22,7 @@ def _lines(pattern: str) -> re.Pattern[bytes]:
 
 _SIGNED = _lines("-?" + PLAIN)
 _UNSIGNED = _lines(PLAIN)
-_POSITIVE = _lines(rf"(?=[0.]*[1-9]){PLAIN}")
+_POSITIVE = _lines("(?=[0.]*[1-9])" + PLAIN)
 _SHORT = _lines(rf"[0-9]{{1,{_HALF}}}(?:\.[0-9]{{1,{_HALF}}})?")
 
 
@@ -31,21 +32,22 @@ class AmountColumn:
     def __init__(self, amounts: Sequence[Amount]) -> None:
         self._text = b"\n".join([*amounts, b""])
 
+    @cached_property
+    def is_short(self) -> bool:
+        """Whether none has a sign or more than 9 digits before or after the point."""
+        return _SHORT.fullmatch(self._text) is not None
+
     def is_plain(self) -> bool:
         """Whether each is in plain digits."""
         return _SIGNED.fullmatch(self._text) is not None
 
     def is_unsigned(self) -> bool:
         """Whether each is in plain digits, without a sign."""
-        return _UNSIGNED.fullmatch(self._text) is not None
+        return self.is_short or _UNSIGNED.fullmatch(self._text) is not None
 
     def is_positive(self) -> bool:
         """Whether each is in plain digits, without a sign and above 0."""
         return _POSITIVE.fullmatch(self._text) is not None
-
-    def is_short(self) -> bool:
-        """Whether none has a sign or more than 9 digits before or after the point."""
-        return _SHORT.fullmatch(self._text) is not None
 
     def numbers(self) -> pl.Series:
         """The numbers that plain digits stand for."""
@@ -59,13 +61,9 @@ def results(
 
     With 9 digits before and 9 after the point a product has no more than 18 of each, so nothing is rounded.
     """
-    if not (quantity.is_short() and entry.is_short() and exit_.is_short()):
+    if not (quantity.is_short and entry.is_short and exit_.is_short):
         return None
     moved = exit_.numbers() - entry.numbers()
     gained = moved.zip_with(~pl.Series(sells, dtype=pl.Boolean), -moved) * quantity.numbers()
-    return [msgspec.Raw(_bare(text).encode()) for text in gained.cast(pl.String).to_list()]
-
-
-def _bare(text: str) -> str:
-    """A number with a point, without the zeros at its end."""
-    return text.rstrip("0").rstrip(".")
+    # Each has a point and 18 digits behind it; the zeros at the end say nothing.
+    return [msgspec.Raw(text.rstrip("0").rstrip(".").encode()) for text in gained.cast(pl.String).to_list()]

@@ -197,14 +197,14 @@ def _judge(
 ) -> Decoded:
     """Applies what the types cannot say: times, NULs, completion."""
     earliest, latest = limits.earliest, now + limits.ahead
+    if len(found) >= _MANY_EVENTS and not suspicious and _settled(found, earliest, latest):
+        return Decoded(cast("list[Event]", found), list(range(len(found))), [])
     rejected: list[Rejection] = []
-    settled = len(found) >= _MANY_EVENTS and not suspicious and _settled(found, earliest, latest)
     for index, event in enumerate(found):
         try:
             if isinstance(event, InvalidEvent):
                 raise event
-            if not settled:
-                _look(event, earliest, latest, suspicious=suspicious)
+            _look(event, earliest, latest, suspicious=suspicious)
             data = event.data
             data.complete()
             if isinstance(data, Trade):
@@ -214,30 +214,32 @@ def _judge(
         except InvalidEvent as error:
             name = event.id.replace("\x00", "") if isinstance(event, Event) else _peek_id(raws[index] if raws else b"")
             rejected.append(Rejection(index, name, str(error)))
-    if not rejected:
-        return Decoded(cast("list[Event]", found), list(range(len(found))), rejected)
     refused = {rejection.index for rejection in rejected}
     good = {index: event for index, event in enumerate(found) if index not in refused and isinstance(event, Event)}
     return Decoded(list(good.values()), list(good), rejected)
 
 
 def _settled(found: list[Event | InvalidEvent], earliest: dt.datetime, latest: dt.datetime) -> bool:
-    """One look at all events, column by column: whether `_look` would let each of them pass as it is."""
-    for kind in set(map(type, found)):
+    """One look at all events, column by column: whether all are well and complete now. Where not, each needs a look of its own."""
+    kinds = set(map(type, found))
+    for kind in kinds:
         if kind is InvalidEvent:
             return False
-        events = cast("list[Event]", [event for event in found if type(event) is kind])
+        events = cast("list[Event]", found if len(kinds) == 1 else [event for event in found if type(event) is kind])
         data = [event.data for event in events]
-        if not type(data[0]).settle(data):
-            return False
-        times = [event.time for event in events]
         if isinstance(data[0], Trade):
             # What is opened before it is closed is opened before the latest time, and closed after the earliest.
             earlier, times = [trade.opened_at for trade in data], [trade.closed_at for trade in data]
         else:
-            earlier = times
-        if min(earlier) < earliest or max(times) > latest:
+            earlier = times = [event.time for event in events]
+        if min(earlier) < earliest or max(times) > latest or not type(data[0]).settle(data):
             return False
+        if isinstance(data[0], Trade):
+            for event, time in zip(events, times, strict=True):
+                event.time = time
+        for event in events:
+            if event.sequence is not None:
+                event.sequence = int(event.sequence)
     return True
 
 

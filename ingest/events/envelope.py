@@ -58,9 +58,9 @@ class Data(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True, o
 
     @classmethod
     def settle(cls, many: abc.Sequence[Self]) -> bool:
-        """One look at many: whether `check` would let each of them pass as it is. False says only that each needs its own look.
+        """One look at many: whether `check` lets each of them pass as it is; then all are complete, too.
 
-        Where it is true, what can be computed for all at once is filled in; `complete` does the rest.
+        False says only that each needs its own look. Some of them may be complete by then.
         """
         return not many
 

@@ -93,6 +93,12 @@ class Trade(Data):
             sells = [trade.side == "sell" for trade in many]
             for trade, pnl in zip(many, results(quantity, entry, exit_, sells=sells) or (), strict=False):
                 trade.pnl = pnl
+        try:
+            for trade in many:
+                if trade.pnl is msgspec.UNSET:
+                    trade.complete()
+        except InvalidEvent:
+            return False
         return True
 
     def complete(self) -> None:
