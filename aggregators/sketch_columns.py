@@ -59,7 +59,8 @@ class Sketches:
         if (cells[1:] > cells[:-1]).all():
             # One sketch a row, as it was stored: nothing is to be merged.
             return self
-        order = np.argsort(cells)
+        # What is merged comes as a few sorted runs, which a stable sort finds and merges.
+        order = np.argsort(cells, kind="stable")
         cells, values = cells[order], self.pairs[order] & _MASK
         starts = np.flatnonzero(np.diff(cells, prepend=cells[0] - 1))
         values = (np.add if self.merge == "bins" else np.maximum).reduceat(values, starts)
