@@ -65,9 +65,9 @@ class Sketched:
     unit: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rollup:
-    """Events of one kind, summed by bucket of time and keys.
+    """Events of one kind, summed by bucket of time and keys. Each declaration is a thing of its own, equal to itself alone.
 
     `prepare` turns the raw frame of the kind (aggregators.frames) into rows with `organization`, `time`, `source`, `id`, the keys
     and what the measures name. `lookup` lists the keys that a second index leads with. `units` names the key whose value decides

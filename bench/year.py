@@ -15,10 +15,10 @@ import polars as pl
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from aggregators import sketch_bytes
 from aggregators.definitions.system import SYSTEM_METRICS
 from aggregators.engine import aggregate, columns
 from aggregators.frames import TIME
+from aggregators.sketch_bytes import write_sketches
 from aggregators.sketch_columns import Sketches
 from bench.reading import latencies
 from bench.service import Service
@@ -109,6 +109,6 @@ def _store(connection: psycopg.Connection[tuple[object, ...]], frame: pl.DataFra
 
 def _hex(sketches: pl.Series, merge: str) -> pl.Series:
     """A column of sketches as COPY takes bytes."""
-    written, ends = sketch_bytes.write(Sketches.of_lists(sketches, merge), len(sketches))
+    written, ends = write_sketches(Sketches.of_lists(sketches, merge), len(sketches))
     rows = [rf"\x{written[start:end].hex()}" for start, end in pairwise([0, *ends.tolist()])]
     return pl.Series(sketches.name, rows)

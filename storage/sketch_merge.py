@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 from psycopg.sql import SQL, Composed, Identifier
 
-from aggregators import sketch_bytes
 from aggregators.rollup import Measure, Rollup
+from aggregators.sketch_bytes import read_sketches, write_sketches
 from aggregators.sketch_columns import Sketches
 
 
@@ -37,10 +37,10 @@ def stored_sketches(rollup: Rollup, measures: Sequence[Measure], table: Identifi
 def merged(measure: Measure, fresh: pl.Series, stored: Sequence[tuple[int, bytes | None]]) -> WrittenSketches:
     """The sketches of a batch's rows merged with those stored; `stored` has places in `fresh` from 1."""
     found = [(place - 1, written) for place, written in stored if written is not None]
-    before = sketch_bytes.read([written for _, written in found], measure.merge)
-    moved = before.moved(np.array([row for row, _ in found], dtype=np.int64))
-    sketches = Sketches.of_lists(fresh, measure.merge).plus(moved.owners, moved.pairs).merged()
-    written, ends = sketch_bytes.write(sketches, len(fresh))
+    before = read_sketches([written for _, written in found], measure.merge)
+    before = before.moved(np.array([row for row, _ in found], dtype=np.int64))
+    sketches = Sketches.of_lists(fresh, measure.merge).plus(before).merged()
+    written, ends = write_sketches(sketches, len(fresh))
     sizes = np.diff(ends, prepend=0)
     return WrittenSketches(written, pl.Series(ends - sizes + 1), pl.Series(sizes))
 

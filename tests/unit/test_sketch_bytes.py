@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aggregators import sketch_bytes
+from aggregators.sketch_bytes import read_sketches, write_sketches
 from aggregators.sketch_columns import Sketches
 from tests.one_pass import pairs
 
@@ -29,13 +29,14 @@ def packed(sketch: Sketch) -> list[int]:
 def column(rows: list[Sketch], merge: str = "bins") -> Sketches:
     """The sketches of some rows."""
     owners = [number for number, row in enumerate(rows) for _ in row]
-    found = [pair for row in rows for pair in packed(row)]
-    return Sketches(np.array(owners, dtype=np.int64), np.array(found, dtype=np.int64), merge)
+    found = [(index, row[index]) for row in rows for index in sorted(row)]
+    indexes, values = np.array(found, dtype=np.int64).reshape(-1, 2).T
+    return Sketches(np.array(owners, dtype=np.int64), indexes, values, merge, whole=True)
 
 
 def written(rows: list[Sketch]) -> list[bytes]:
     """The bytes of each row."""
-    everything, ends = sketch_bytes.write(column(rows), len(rows))
+    everything, ends = write_sketches(column(rows), len(rows))
     assert len(everything) == (ends[-1] if rows else 0)
     return (
         [everything[start:end] for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)]
@@ -46,7 +47,9 @@ def written(rows: list[Sketch]) -> list[bytes]:
 
 def of_rows(sketches: Sketches, height: int) -> list[list[int]]:
     """The pairs of each row."""
-    return [sketches.pairs[sketches.owners == row].tolist() for row in range(height)]
+    assert sketches.whole
+    pairs = (sketches.indexes << 40) + sketches.values
+    return [pairs[sketches.owners == row].tolist() for row in range(height)]
 
 
 @settings(max_examples=300, deadline=None)
@@ -58,7 +61,7 @@ def of_rows(sketches: Sketches, height: int) -> list[list[int]]:
 def test_what_is_written_is_read_again(rows: list[Sketch]) -> None:
     stored = written(rows)
     assert [pairs(one) if one else [] for one in stored] == [packed(row) for row in rows]
-    assert of_rows(sketch_bytes.read(stored, "bins"), len(rows)) == [packed(row) for row in rows]
+    assert of_rows(read_sketches(stored, "bins"), len(rows)) == [packed(row) for row in rows]
 
 
 # Sums stay below 2**40, as a bin's count does.
@@ -73,7 +76,7 @@ def test_sketches_one_behind_the_other_merge_to_their_sum(groups: list[list[Sket
                 total[index] = total.get(index, 0) + value
         expected.append(total)
     stored = [b"".join(written(group)) for group in groups]
-    assert of_rows(sketch_bytes.read(stored, "bins").merged(), len(groups)) == [packed(total) for total in expected]
+    assert of_rows(read_sketches(stored, "bins").merged(), len(groups)) == [packed(total) for total in expected]
 
 
 @settings(max_examples=100, deadline=None)
