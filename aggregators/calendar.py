@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -98,17 +99,30 @@ def buckets(start: dt.datetime, end: dt.datetime, grain: str, tz: ZoneInfo) -> I
     """The starts of all buckets that touch [start, end)."""
     current = floor(start, grain, tz)
     if grain in LOCAL_DAYS:
-        day = current.astimezone(tz).date()
-        while current < end:
-            yield current
-            before = current
-            while current == before:  # a day that a zone left out begins where the next one does
-                day = _following_day(day, grain)
-                current = midnight(day, tz)
+        for year in range(current.astimezone(tz).year, end.astimezone(tz).year + 1):
+            starts = _local_starts(year, grain, tz)
+            yield from starts[bisect_left(starts, current) : bisect_left(starts, end)]
         return
     while current < end:
         yield current
         current = following(current, grain, tz)
+
+
+@lru_cache(maxsize=4_096)
+def _local_starts(year: int, grain: str, tz: ZoneInfo) -> tuple[dt.datetime, ...]:
+    """The starts of the local days, weeks or months whose first day lies in a year."""
+    day = dt.date(year, 1, 1)
+    if grain == "1w":
+        day += dt.timedelta(days=-day.weekday() % 7)
+    starts: list[dt.datetime] = []
+    while day.year == year:
+        start = midnight(day, tz)
+        # A day that a zone left out begins where the next one does.
+        following_day = _following_day(day, grain)
+        if start < midnight(following_day, tz):
+            starts.append(start)
+        day = following_day
+    return tuple(starts)
 
 
 def count_at_most(start: dt.datetime, end: dt.datetime, grain: str) -> int:
@@ -135,12 +149,31 @@ def serves(stored: str, asked: str | None, start: dt.datetime, end: dt.datetime,
 @lru_cache(maxsize=256)
 def _offsets(start: dt.datetime, end: dt.datetime, tz: ZoneInfo) -> frozenset[dt.timedelta]:
     """The zone's offsets from UTC in a range. Sampled daily: no zone changes its clocks and back within a day."""
-    moments = [start, end]
-    current = start
-    while current < end:
-        moments.append(current)
-        current += dt.timedelta(days=1)
-    return frozenset(moment.astimezone(tz).utcoffset() or dt.timedelta(0) for moment in moments)
+    found = {_offset(moment, tz) for moment in (start, end)}
+    month = start.astimezone(dt.UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    while month < end:
+        following_month = (month + dt.timedelta(days=32)).replace(day=1)
+        if start <= month and following_month <= end:
+            found |= _month_offsets(month, tz)
+        else:
+            found.update(_offset(day, tz) for day in _days(max(start, month), min(end, following_month)))
+        month = following_month
+    return frozenset(found)
+
+
+@lru_cache(maxsize=16_384)
+def _month_offsets(month: dt.datetime, tz: ZoneInfo) -> frozenset[dt.timedelta]:
+    return frozenset(_offset(day, tz) for day in _days(month, (month + dt.timedelta(days=32)).replace(day=1)))
+
+
+def _days(start: dt.datetime, end: dt.datetime) -> Iterator[dt.datetime]:
+    while start < end:
+        yield start
+        start += dt.timedelta(days=1)
+
+
+def _offset(moment: dt.datetime, tz: ZoneInfo) -> dt.timedelta:
+    return moment.astimezone(tz).utcoffset() or dt.timedelta(0)
 
 
 def segments(start: dt.datetime, end: dt.datetime, grains: Sequence[str]) -> list[tuple[str, dt.datetime, dt.datetime]]:

@@ -16,7 +16,6 @@ _DTYPES: dict[str, Any] = {
     "bigint": pl.Int64,
     "double precision": pl.Float64,
     "numeric": MONEY,
-    "bigint[]": pl.List(pl.Int64),
 }
 _EMPTY_KEY = ""
 

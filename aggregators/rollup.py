@@ -11,7 +11,7 @@ import polars as pl
 
 Grain = Literal["1m", "15m", "1h", "1d"]
 Merge = Literal["add", "min", "max", "last", "bins", "registers"]
-PgType = Literal["bigint", "double precision", "numeric", "bigint[]"]
+PgType = Literal["bigint", "double precision", "numeric", "bytea"]
 
 GRAINS: dict[str, dt.timedelta] = {
     "1m": dt.timedelta(minutes=1),
@@ -29,7 +29,7 @@ class Measure:
     `value`: a polars expression over the rollup's prepared rows. For add, min and max it aggregates; for last, bins and
     registers it names the value of one row (nulls do not count).
     `merge`: `last` keeps the value of the greatest (time, source, id); `bins` keeps a log-scale histogram and `registers` a
-    HyperLogLog sketch, both as packed pairs in a bigint[] (aggregators.sketches).
+    HyperLogLog sketch, both as packed pairs (aggregators.sketches), stored as bytes (aggregators.sketch_bytes).
     `grains`: where it is kept; None for every grain of the rollup.
     """
 
@@ -65,9 +65,9 @@ class Sketched:
     unit: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rollup:
-    """Events of one kind, summed by bucket of time and keys.
+    """Events of one kind, summed by bucket of time and keys. Each declaration is a thing of its own, equal to itself alone.
 
     `prepare` turns the raw frame of the kind (aggregators.frames) into rows with `organization`, `time`, `source`, `id`, the keys
     and what the measures name. `lookup` lists the keys that a second index leads with. `units` names the key whose value decides

@@ -1,7 +1,7 @@
 """Mergeable sketches as packed pairs: log-scale bins for quantiles, HyperLogLog registers for distinct counts.
 
 A sketch is a sorted list of 64-bit integers, each one pair: `index * 2**40 + value`. Bins merge by adding the values of equal
-indexes, registers by taking the greatest. The layout is read by the SQL functions `bins_merge` and `registers_merge` too.
+indexes, registers by taking the greatest. How they are stored is the matter of `sketch_bytes`.
 
 Bins follow DDSketch (Masson, Rim, Lee: "DDSketch: a fast and fully-mergeable quantile sketch", VLDB 2019) in relational form:
 bin i > 0 holds the values in (g**(i-1), g**i] with g = (1 + a) / (1 - a), so that the bin's representative is within 1 % of each of them.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import polars as pl
 
@@ -39,6 +40,7 @@ def bin_index(value: pl.Expr) -> pl.Expr:
     return pl.when(value == 0).then(0).when(value > 0).then(magnitude).otherwise(-magnitude)
 
 
+@lru_cache(maxsize=4_096)
 def bin_value(index: int) -> float:
     """The value that stands for a bin, within 1 % of every value in it."""
     if index == 0:

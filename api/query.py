@@ -12,15 +12,15 @@ from aiohttp import web
 from aggregators.calendar import ASKED_GRAINS
 from aggregators.definitions import ROLLUPS
 from aggregators.rollup import Rollup
-from api import organizations
 from api.auth.principal import caller
 from api.errors import Problem
 from api.freshness import fresh
-from api.questions import Answer, QueryParameters, answer, parse
+from api.questions import Answer, QueryParameters, answer, parse, rollup_named
 from api.routing import Route, json_answer, parse_query
 from api.services import services
 from api.visibility import narrowed
 from ingest.events import enterprise, system
+from storage.feed import watermark
 
 
 class CatalogueMeasure(msgspec.Struct):
@@ -93,11 +93,11 @@ async def query(request: web.Request) -> web.StreamResponse:
     parameters = parse_query(request, QueryParameters)
     parts = services(request)
     principal = caller(request)
-    organization = principal.organization
-    zone = await organizations.time_zone(parts.database, organization)
-    question = narrowed(parse(parameters, now=parts.now(), default_zone=zone), principal)
-    async with parts.database.read(organization) as connection:
-        found = await answer(connection, question, parameters.fill)
+    rollup = rollup_named(parameters.rollup)
+    async with parts.database.read(principal.organization) as connection:
+        mark = await watermark(connection, rollup.event)
+        question = narrowed(parse(parameters, now=parts.now(), default_zone=mark.time_zone), principal)
+        found = await answer(connection, question, mark, parameters.fill)
     if wants_csv(request):
         return fresh(_csv(found), found.as_of, request)
     return fresh(json_answer(found), found.as_of, request)

@@ -6,7 +6,9 @@ import base64
 import binascii
 import datetime as dt
 from dataclasses import replace
+from functools import lru_cache
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -16,7 +18,7 @@ from aggregators.rollup import Rollup
 from api import ranges
 from api.errors import Problem
 from storage.database import AsyncConn
-from storage.feed import watermark
+from storage.feed import Watermark
 from storage.rollup_query import BadQuery, Question, Rows, ask
 
 MAX_BUCKETS = 100_000
@@ -173,13 +175,12 @@ def _continued(question: Question, place: list[str]) -> Question:
     return replace(question, after=tuple(after))
 
 
-async def answer(connection: AsyncConn, question: Question, fill: str | None = None) -> Answer:
-    """Asks inside an organization's read transaction. Raises Problem 400."""
+async def answer(connection: AsyncConn, question: Question, mark: Watermark, fill: str | None = None) -> Answer:
+    """Asks inside an organization's read transaction, which `mark` was read in too. Raises Problem 400."""
     try:
         rows = await ask(connection, question)
     except BadQuery as error:
         raise Problem(400, str(error), parameter=error.parameter) from None
-    mark = await watermark(connection, question.rollup.event)
     cursor = _cursor(question, rows) if rows.more else None
     if fill and question.grain:
         rows = filled(question, rows, fill)
@@ -192,22 +193,27 @@ async def answer(connection: AsyncConn, question: Question, fill: str | None = N
         to=rows.end.astimezone(question.tz).isoformat(),
         tz=question.tz.key,
         columns=rows.columns,
-        rows=[_shown(question, row) for row in rows.rows],
+        rows=_shown(question, rows.rows),
         cursor=cursor,
     )
 
 
-def _shown(question: Question, row: list[Any]) -> list[Any]:
-    """A row as it is written: its time in the zone, an optional key that was absent as null."""
-    shown = list(row)
-    offset = 0
+def _shown(question: Question, rows: list[list[Any]]) -> list[list[Any]]:
+    """The rows as they are written, in place: times in the zone, an optional key that was absent as null."""
     if question.grain:
-        shown[0] = row[0].astimezone(question.tz).isoformat()
-        offset = 1
-    for position, key in enumerate(question.group_by, start=offset):
-        if shown[position] == "" and key in question.rollup.optional_keys:
-            shown[position] = None
-    return shown
+        for row in rows:
+            row[0] = _local_text(row[0], question.tz)
+    for position, key in enumerate(question.group_by, start=1 if question.grain else 0):
+        if key in question.rollup.optional_keys:
+            for row in rows:
+                row[position] = row[position] or None
+    return rows
+
+
+@lru_cache(maxsize=16_384)
+def _local_text(time: dt.datetime, tz: ZoneInfo) -> str:
+    """The start of a bucket as it is written. A dashboard asks for nearly the same ones again and again."""
+    return time.astimezone(tz).isoformat()
 
 
 def _cursor(question: Question, rows: Rows) -> str | None:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from aggregators import calendar
 from aggregators.definitions.trade import TRADE_PNL
-from api import organizations, ranges
+from api import ranges
 from api.auth.principal import Principal, caller
 from api.errors import Problem
 from api.freshness import fresh
@@ -103,13 +103,12 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     """Totals of a range."""
     parameters, parts = parse_query(request, TradeQuery), services(request)
     principal = caller(request)
-    zone = await organizations.time_zone(parts.database, principal.organization)
     filters = _filters(parameters, principal)
     async with parts.database.read(principal.organization) as connection:
-        period = await _period(connection, parameters, zone, parts.now())
+        mark = await watermark(connection, "trade")
+        period = await _period(connection, parameters, mark.time_zone, parts.now())
         by_currency = await _ask(connection, period, filters, ("trades", "wins", "net"), ("currency",))
         users = await _ask(connection, period, filters, ("trades",), ("user_id",), limit=1_000_000)
-        mark = await watermark(connection, "trade")
     trades = sum(row[1] for row in by_currency.rows)
     wins = sum(row[2] for row in by_currency.rows)
     single = len(by_currency.rows) < 2
@@ -139,14 +138,13 @@ async def pnl(request: web.Request) -> web.StreamResponse:
     """Profit and loss by local day."""
     parameters, parts = parse_query(request, TradeQuery), services(request)
     principal = caller(request)
-    zone = await organizations.time_zone(parts.database, principal.organization)
     filters = _filters(parameters, principal)
     async with parts.database.read(principal.organization) as connection:
-        period = await _period(connection, parameters, zone, parts.now())
+        mark = await watermark(connection, "trade")
+        period = await _period(connection, parameters, mark.time_zone, parts.now())
         rows = await _ask(
             connection, period, filters, (*_AMOUNTS, "trades"), ("currency",), grain="1d", limit=1_000_000
         )
-        mark = await watermark(connection, "trade")
     report = pnl_report(rows, period, mark.as_of, parameters.currency)
     return fresh(json_answer(report), mark.as_of, request)
 

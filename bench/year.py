@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median, quantiles
 from urllib.parse import urlencode
 from uuid import UUID
@@ -17,6 +18,8 @@ from psycopg.sql import SQL, Identifier
 from aggregators.definitions.system import SYSTEM_METRICS
 from aggregators.engine import aggregate, columns
 from aggregators.frames import TIME
+from aggregators.sketch_bytes import write_sketches
+from aggregators.sketch_columns import Sketches
 from bench.reading import latencies
 from bench.service import Service
 from storage.rollup_sql import table
@@ -91,14 +94,21 @@ def _store(connection: psycopg.Connection[tuple[object, ...]], frame: pl.DataFra
     """Copies what the engine makes of a frame into the rollup's tables; returns the rows of the finest grain."""
     (grains,) = aggregate(SYSTEM_METRICS, frame)
     for grain, rows in grains.items():
-        lists = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.List)]
-        braced = rows.with_columns(
-            pl.concat_str(pl.lit("{"), pl.col(n).cast(pl.List(pl.String)).list.join(","), pl.lit("}")).alias(n)
-            for n in lists
+        written = rows.with_columns(
+            _hex(rows[measure.name], measure.merge)
+            for measure in SYSTEM_METRICS.measures_at(grain)
+            if measure.pg_type == "bytea"
         )
         statement = SQL("copy {} ({}) from stdin (format csv, null '\\N')").format(
             table(SYSTEM_METRICS, grain), SQL(", ").join(Identifier(c) for c in columns(SYSTEM_METRICS, grain))
         )
         with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(braced.write_csv(include_header=False, null_value="\\N", quote_style="non_numeric"))
+            copy.write(written.write_csv(include_header=False, null_value="\\N", quote_style="non_numeric"))
     return grains[SYSTEM_METRICS.grains[0]].height
+
+
+def _hex(sketches: pl.Series, merge: str) -> pl.Series:
+    """A column of sketches as COPY takes bytes."""
+    written, ends = write_sketches(Sketches.of_lists(sketches, merge), len(sketches))
+    rows = [rf"\x{written[start:end].hex()}" for start, end in pairwise([0, *ends.tolist()])]
+    return pl.Series(sketches.name, rows)

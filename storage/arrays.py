@@ -79,11 +79,6 @@ def array(series: pl.Series) -> Wire:
     return literal(series)
 
 
-def bigints(values: NDArray[np.int64]) -> BigintArray:
-    """Integers as one array."""
-    return BigintArray(_packed(values, ">i8", "bigint"))
-
-
 def times(moments: Sequence[dt.datetime]) -> TimeArray:
     """Times as one array."""
     return TimeArray(
@@ -100,25 +95,9 @@ def _packed(values: NDArray[np.int64] | NDArray[np.float64], form: str, element:
     return header + body.tobytes()
 
 
-SENT_HEADER = 20
-"""Bytes before the elements in what array_send writes of an array with elements; of one without, it writes less."""
-
-
-def elements(sent: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The values of many bigint[], one behind the other, and how many each has; each as array_send wrote it, without its header."""
-    counts = np.array([len(one) for one in sent], dtype=np.int64) // _ELEMENT.itemsize
-    return np.frombuffer(b"".join(sent), dtype=_ELEMENT)["value"].astype(np.int64), counts
-
-
-_ELEMENT = np.dtype([("length", ">i4"), ("value", ">i8")])
-
-
 def literal(series: pl.Series) -> str:
     """One column as the text of an array. Written by polars: ten times as fast as a driver's lists."""
-    if isinstance(series.dtype, pl.List):
-        inner = series.cast(pl.List(pl.String)).list.join(",")
-        series = pl.select(pl.concat_str(pl.lit('"{'), pl.lit(inner), pl.lit('}"'))).to_series()
-    elif series.dtype == pl.String:
+    if series.dtype == pl.String:
         if series.str.contains(r'["\\]').any():
             series = series.str.replace_all("\\", "\\\\", literal=True).str.replace_all('"', '\\"', literal=True)
         series = pl.select(pl.concat_str(pl.lit('"'), pl.lit(series), pl.lit('"'))).to_series()

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.rows import TupleRow, dict_row
+from psycopg.sql import SQL
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 AsyncConn = psycopg.AsyncConnection[TupleRow]
@@ -18,6 +19,12 @@ Conn = psycopg.Connection[TupleRow]
 API_ROLE = "streamgauge_api"
 
 _CHUNK = re.compile(r"\b_hyper_\d+_\d+_chunk")
+
+
+_OPEN_READ = SQL(
+    "begin isolation level repeatable read, read only;"
+    " select set_config('role', {}, true), set_config('app.organization', {}, true)"
+)
 
 
 class StorageUnavailable(Exception):
@@ -104,13 +111,9 @@ class Database:
     async def read(self, organization: UUID) -> AsyncIterator[AsyncConn]:
         """One read-only snapshot of one organization's rows, under the API's role."""
         with translated():
-            async with self._pool.connection() as connection, connection.transaction():
-                async with connection.pipeline():
-                    await connection.execute("set transaction isolation level repeatable read, read only")
-                    await connection.execute(
-                        "select set_config('role', %s, true), set_config('app.organization', %s, true)",
-                        (API_ROLE, str(organization)),
-                    )
+            async with self._pool.connection() as connection:
+                # One round trip opens the transaction; the pool commits it, or rolls it back after an error.
+                await connection.execute(_OPEN_READ.format(API_ROLE, str(organization)), prepare=False)
                 yield connection
 
     @asynccontextmanager

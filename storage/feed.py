@@ -111,10 +111,14 @@ async def _head(connection: AsyncConn) -> int:
 
 
 class Watermark(msgspec.Struct, frozen=True):
-    """How far an organization's data of some kinds has come: the last feed position and when that was committed."""
+    """How far an organization's data of some kinds has come: the last feed position and when that was committed.
+
+    `time_zone` is the organization's: whoever reads its figures needs both.
+    """
 
     position: int
     as_of: dt.datetime
+    time_zone: str
 
 
 async def watermark(connection: AsyncConn, *kinds: str) -> Watermark:
@@ -123,14 +127,14 @@ async def watermark(connection: AsyncConn, *kinds: str) -> Watermark:
     Only what an answer is made of counts: a host that measures itself every second must not make a P&L look new.
     """
     cursor = await connection.execute(
-        "select coalesce(max(w.position), 0), coalesce(max(w.committed_at), min(o.created_at))"
+        "select coalesce(max(w.position), 0), coalesce(max(w.committed_at), min(o.created_at)), min(o.time_zone)"
         " from app.organization_profile o left join app.watermark w on w.kind = any(%s)",
         (list(kinds),),
     )
     row = await cursor.fetchone()
     if row is None or row[1] is None:
-        return Watermark(0, dt.datetime(1970, 1, 1, tzinfo=dt.UTC))
-    return Watermark(int(row[0]), row[1])
+        return Watermark(0, dt.datetime(1970, 1, 1, tzinfo=dt.UTC), "UTC")
+    return Watermark(int(row[0]), row[1], row[2])
 
 
 class FeedEvent(msgspec.Struct, frozen=True):

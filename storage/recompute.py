@@ -18,6 +18,7 @@ from storage import rollup_sql, sink_sql
 from storage.database import Conn, connect, translated
 from storage.raw_days import RawEventsGone, dropped_days
 from storage.recompute_reactions import different_reactions, rebuild_reactions
+from storage.rollup_write import RollupRows, RollupWriter
 
 log = structlog.get_logger(__name__)
 
@@ -207,10 +208,11 @@ def _recompute(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.dat
         filled = connection.execute(SQL("select exists (select from {})").format(name)).fetchone()
         if filled is not None and filled[0]:
             connection.execute(SQL("truncate {}").format(name))
+    writers = {grain: RollupWriter(connection, rollup, grain, name) for grain, name in names.items()}
     for frame in raw_frames(connection, rollup.event, start, end):
         for part in aggregate(rollup, frame):
             for grain, rows in part.items():
-                connection.execute(rollup_sql.upsert(rollup, grain, names[grain]), rollup_sql.array_literals(rows))
+                writers[grain].add(connection, RollupRows.of(rollup, grain, rows))
     return names
 
 

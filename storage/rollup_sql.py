@@ -52,10 +52,17 @@ def _declaration(rollup: Rollup) -> str:
             rollup.grains,
             rollup.keys,
             rollup.lookup,
-            *((m.name, m.pg_type, m.merge, m.grains, str(m.value)) for m in rollup.measures),
+            *(
+                (m.name, _DECLARED_AS.get(m.pg_type, m.pg_type), m.merge, m.grains, str(m.value))
+                for m in rollup.measures
+            ),
         )
     )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+_DECLARED_AS = {"bytea": "bigint[]"}
+"""Sketches were arrays once. Migration 0007 converted them in place, so no rollup has to be filled again because of that."""
 
 
 def ddl(rollup: Rollup, grain: str) -> list[Composed]:
@@ -103,11 +110,11 @@ def _typed(rollup: Rollup, grain: str) -> list[tuple[str, str]]:
     return stored + (place if rollup.has_last() else [])
 
 
-def upsert(rollup: Rollup, grain: str, into: Identifier, *, whole_sketches: bool = False) -> Composed:
+def upsert(rollup: Rollup, grain: str, into: Identifier) -> Composed:
     """The statement that merges rows into a table of this shape. It takes one array a column, in the order of `columns`.
 
-    With `whole_sketches` the rows bring their sketches merged with the stored ones already: first come all pairs of each sketch in
-    one bigint[] a measure, then the columns, in which a sketch is two: the places of its first and of its last pair.
+    The rows bring their sketches merged with the stored ones already (storage.sketch_merge): first come all sketches of a measure, one
+    behind the other in one bytea, then the columns, in which a sketch is two: the place of its first byte and the number of its bytes.
     """
     measures = rollup.measures_at(grain)
     types = {"organization": "uuid", "bucket": "timestamptz", **dict.fromkeys(rollup.keys, "text"), **dict(_PLACE)}
@@ -117,26 +124,17 @@ def upsert(rollup: Rollup, grain: str, into: Identifier, *, whole_sketches: bool
     sent: list[Composable] = []
     for name in columns(rollup, grain):
         column = Identifier(name)
-        if not types[name].endswith("[]"):
+        if types[name] == "bytea":
+            first, size = Identifier(f"{name} first"), Identifier(f"{name} size")
+            cut = SQL("nullif(substring(%s::bytea from {}::integer for {}::integer), ''::bytea)")
+            selected.append(cut.format(first, size))
+            sent += [first, size]
+            wires += [SQL("%s::bigint[]")] * 2
+        else:
             selected.append(column)
             sent.append(column)
             wires.append(SQL(f"%s::{types[name]}[]"))
-        elif whole_sketches:
-            first, last = Identifier(f"{name} first"), Identifier(f"{name} last")
-            selected.append(SQL("(%s::bigint[])[{}:{}]").format(first, last))
-            sent += [first, last]
-            wires += [SQL("%s::bigint[]")] * 2
-        else:
-            # Arrays inside an array would have to be of equal length, so sketches travel as text.
-            selected.append(SQL("{}::bigint[]").format(column))
-            sent.append(column)
-            wires.append(SQL("%s::text[]"))
-    merges = [
-        SQL("{c} = excluded.{c}").format(c=Identifier(m.name))
-        if whole_sketches and m.merge in ("bins", "registers")
-        else SQL("{} = {}").format(Identifier(m.name), merge(m, SQL("t"), SQL("excluded")))
-        for m in measures
-    ]
+    merges = [SQL("{} = {}").format(Identifier(m.name), merge(m, SQL("t"), SQL("excluded"))) for m in measures]
     if rollup.has_last():
         merges += [
             SQL("{c} = case when {newer} then excluded.{c} else t.{c} end").format(c=Identifier(c), newer=_NEWER)
@@ -160,14 +158,14 @@ _NEWER = SQL("(excluded.last_time, excluded.last_source, excluded.last_id) > (t.
 
 
 def merge(measure: Measure, old: Composable, new: Composable) -> Composed:
-    """The expression that merges two stored values of a measure."""
+    """The expression that merges two stored values of a measure; of a sketch the new value has the old one in it already."""
     forms = {
         "add": "coalesce({o}.{c} + {n}.{c}, {o}.{c}, {n}.{c})",
         "min": "least({o}.{c}, {n}.{c})",
         "max": "greatest({o}.{c}, {n}.{c})",
         "last": "case when {newer} then {n}.{c} else {o}.{c} end",
-        "bins": "store.bins_merge({o}.{c}, {n}.{c})",
-        "registers": "store.registers_merge({o}.{c}, {n}.{c})",
+        "bins": "{n}.{c}",
+        "registers": "{n}.{c}",
     }
     return SQL(forms[measure.merge]).format(o=old, n=new, c=Identifier(measure.name), newer=_NEWER)
 

@@ -6,12 +6,12 @@ import datetime as dt
 from dataclasses import dataclass
 
 import polars as pl
-from psycopg.sql import Composed
+from psycopg.sql import Composed, Identifier
 
 from aggregators.engine import columns
 from aggregators.rollup import Measure, Rollup
 from storage import rollup_sql
-from storage.arrays import Wire, array, bigints
+from storage.arrays import Wire, array
 from storage.database import Conn
 from storage.sketch_merge import merged, stored_sketches
 
@@ -43,30 +43,31 @@ class RollupRows:
 class RollupWriter:
     """Upserts rows of one rollup at one grain. Its statements are composed once, so that the connection keeps them prepared.
 
-    Whoever uses it must be the only writer of the rollup's kind of event until the transaction ends: see `sketch_merge`.
+    Whoever uses it must be the only writer of the rollup's kind of event until the transaction ends: see `sketch_merge`. `into` is
+    another table of the same shape.
     """
 
-    def __init__(self, connection: Conn, rollup: Rollup, grain: str) -> None:
-        table = rollup_sql.table(rollup, grain)
+    def __init__(self, connection: Conn, rollup: Rollup, grain: str, into: Identifier | None = None) -> None:
+        table = into or rollup_sql.table(rollup, grain)
         self._sketches = _sketches(rollup, grain)
         self._keys = ["organization", "bucket", *rollup.keys]
         self._columns = columns(rollup, grain)
-        self._upsert = _text(connection, rollup_sql.upsert(rollup, grain, table, whole_sketches=True))
+        self._upsert = _text(connection, rollup_sql.upsert(rollup, grain, table))
         self._stored = _text(connection, stored_sketches(rollup, self._sketches, table)) if self._sketches else b""
 
     def add(self, connection: Conn, rows: RollupRows) -> None:
         """Merges the rows into the table."""
-        pairs: list[Wire] = []
+        written: list[Wire | bytes] = []
         places: dict[str, list[Wire]] = {}
         if self._sketches:
             keys = [rows.wires[name] for name in self._keys]
             stored = connection.execute(self._stored, [*keys, rows.first, rows.last], binary=True).fetchall()
             for number, measure in enumerate(self._sketches, start=1):
                 sketches = merged(measure, rows.sketches[measure.name], [(row[0], row[number]) for row in stored])
-                pairs.append(bigints(sketches.pairs))
-                places[measure.name] = [array(sketches.first), array(sketches.last)]
+                written.append(sketches.written)
+                places[measure.name] = [array(sketches.first), array(sketches.size)]
         wires = [wire for name in self._columns for wire in places.get(name) or [rows.wires[name]]]
-        connection.execute(self._upsert, pairs + wires)
+        connection.execute(self._upsert, written + wires)
 
 
 def _sketches(rollup: Rollup, grain: str) -> list[Measure]:

@@ -1,21 +1,21 @@
 """Merges a batch's sketches with the stored ones: read, merged with numpy and written whole.
 
-PostgreSQL can merge two sketches itself (`store.bins_merge`, as `rollup_sql.upsert` does for the recomputation), but its price is
-a query a row. The sink is the only writer of its kind of event while it holds the kind's lock, so nothing can change between the
-read and the write, and hundreds of sketches are merged in a few passes over one array.
+PostgreSQL would need a query a row to merge two sketches. The sink is the only writer of its kind of event while it holds the kind's
+lock, so nothing can change between the read and the write, and hundreds of sketches are merged in a few passes over one array.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from psycopg.sql import SQL, Composed, Identifier
 
 from aggregators.rollup import Measure, Rollup
-from aggregators.sketch_columns import Integers, Sketches
-from storage.arrays import SENT_HEADER, elements
+from aggregators.sketch_bytes import read_sketches, write_sketches
+from aggregators.sketch_columns import Sketches
 
 
 def stored_sketches(rollup: Rollup, measures: Sequence[Measure], table: Identifier) -> Composed:
@@ -29,7 +29,7 @@ def stored_sketches(rollup: Rollup, measures: Sequence[Measure], table: Identifi
         "select w.place, {sketches} from unnest({wires}) with ordinality as w ({keys}, place) join {table} as t on {on}"
         " where t.bucket >= %s and t.bucket <= %s order by w.place"
     ).format(
-        sketches=SQL(", ").join(SQL("array_send(t.{})").format(Identifier(m.name)) for m in measures),
+        sketches=SQL(", ").join(SQL("t.{}").format(Identifier(m.name)) for m in measures),
         wires=SQL(", ").join(SQL(f"%s::{types.get(key, 'text')}[]") for key in keys),
         keys=SQL(", ").join(Identifier(key) for key in keys),
         table=table,
@@ -37,21 +37,21 @@ def stored_sketches(rollup: Rollup, measures: Sequence[Measure], table: Identifi
     )
 
 
-def merged(measure: Measure, fresh: pl.Series, stored: Sequence[tuple[int, bytes | None]]) -> FlatSketches:
+def merged(measure: Measure, fresh: pl.Series, stored: Sequence[tuple[int, bytes | None]]) -> WrittenSketches:
     """The sketches of a batch's rows merged with those stored; `stored` has places in `fresh` from 1."""
-    found = [(place - 1, sent[SENT_HEADER:]) for place, sent in stored if sent is not None]
-    pairs, counts = elements([sent for _, sent in found])
-    rows = np.repeat(np.array([row for row, _ in found], dtype=np.int64), counts)
-    sketches = Sketches.of_lists(fresh, measure.merge).plus(rows, pairs).merged()
-    return FlatSketches(sketches.pairs, sketches.ends(len(fresh)))
+    found = [(place - 1, written) for place, written in stored if written is not None]
+    before = read_sketches([written for _, written in found], measure.merge)
+    before = before.moved(np.array([row for row, _ in found], dtype=np.int64))
+    sketches = Sketches.of_lists(fresh, measure.merge).plus(before).merged()
+    written, ends = write_sketches(sketches, len(fresh))
+    sizes = np.diff(ends, prepend=0)
+    return WrittenSketches(written, pl.Series(ends - sizes + 1), pl.Series(sizes))
 
 
-class FlatSketches:
-    """The sketches of many rows one behind the other: a row has `pairs[first:last]`, counted from 1, as SQL does."""
+@dataclass(frozen=True)
+class WrittenSketches:
+    """The sketches of many rows one behind the other: a row has `size` bytes from place `first` on, which counts from 1, as SQL does."""
 
-    def __init__(self, pairs: Integers, ends: Integers) -> None:
-        self.pairs = pairs
-        starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
-        # A row without a sketch has no first place, and a slice from nowhere is null.
-        self.first = pl.Series(starts + 1, dtype=pl.Int64).set(pl.Series(starts == ends), None)
-        self.last = pl.Series(ends, dtype=pl.Int64)
+    written: bytes
+    first: pl.Series
+    size: pl.Series

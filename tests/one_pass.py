@@ -141,6 +141,26 @@ def _trades(events: list[Any]) -> Row:
     }
 
 
+def pairs(written: bytes) -> list[int]:
+    """A stored sketch read byte by byte: its pairs as index * 2**40 + value."""
+    numbers: list[int] = []
+    shift = 0
+    for byte in written:
+        if shift == 0:
+            numbers.append(0)
+        numbers[-1] += (byte & 127) << shift
+        shift = shift + 7 if byte & 128 else 0
+    assert shift == 0
+    assert numbers[0] == 0
+    assert 0 not in numbers[1:]
+    found: list[int] = []
+    index = (numbers[1] - 1) // 2 if numbers[1] % 2 else -(numbers[1] // 2)
+    for gap, value in zip([0, *numbers[3::2]], numbers[2::2], strict=True):
+        index += gap
+        found.append((index << 40) + value)
+    return found
+
+
 def viewer(data: Mapping[str, Any]) -> str:
     """Who acted: an account or a browser session."""
     return f"u:{data['user_id']}" if "user_id" in data else f"s:{data['session_id']}"

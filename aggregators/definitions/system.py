@@ -25,7 +25,7 @@ SYSTEM_METRICS = Rollup(
         Measure(
             "distribution",
             pl.col("value"),
-            "bigint[]",
+            "bytea",
             "Log-scale bins that the percentiles are read from.",
             merge="bins",
             grains=("15m", "1d"),

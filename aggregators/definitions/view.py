@@ -49,7 +49,7 @@ VIDEO_ENGAGEMENT = Rollup(
         Measure(
             "viewer_registers",
             pl.col("viewer"),
-            "bigint[]",
+            "bytea",
             "HyperLogLog registers of the viewers.",
             merge="registers",
             public=False,

@@ -13,18 +13,17 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from api import organizations
 from api.auth.principal import Principal, caller
 from api.errors import Problem
 from api.leaderboards import MAX_CREATORS, leaderboard
-from api.questions import DEFAULT_LIMIT, QueryParameters, answer, parse
+from api.questions import DEFAULT_LIMIT, QueryParameters, answer, parse, rollup_named
 from api.routing import ENCODER, Route, parse_query
 from api.services import Services, services
 from api.stream.events_source import HEARTBEAT_S, EventSource, Gone, frame
 from api.stream.hub import END, Cursor
 from api.visibility import narrowed, own_trades
 from storage.database import QueryTooSlow, StorageUnavailable
-from storage.feed import FeedEvent
+from storage.feed import FeedEvent, watermark
 
 log = structlog.get_logger(__name__)
 
@@ -128,21 +127,24 @@ async def _question(
         raise Problem(400, "rollup: is missing; or ask for leaderboard=creators, or mode=events", parameter="rollup")
     _refuse(parameters, ("cursor",), "a stream has no pages")
     _refuse(parameters, ("type",), "belongs to mode=events")
-    zone = await organizations.time_zone(parts.database, organization)
-    question = narrowed(parse(parameters, now=parts.now(), default_zone=zone), principal)
+    event = rollup_named(parameters.rollup).event
     async with parts.database.read(organization) as connection:
-        await answer(connection, question, parameters.fill)  # tells a bad question before the stream opens
+        mark = await watermark(connection, event)
+        zone = mark.time_zone
+        question = narrowed(parse(parameters, now=parts.now(), default_zone=zone), principal)
+        await answer(connection, question, mark, parameters.fill)  # tells a bad question before the stream opens
 
     async def read() -> bytes:
         # Parsed anew each time: `to` is by default now, and `now-15m` moves.
         current = narrowed(parse(parameters, now=parts.now(), default_zone=zone), principal)
         async with parts.database.read(organization) as connection:
-            return ENCODER.encode(await answer(connection, current, parameters.fill))
+            mark = await watermark(connection, event)
+            return ENCODER.encode(await answer(connection, current, mark, parameters.fill))
 
     # What readers have of their own, their ticket and their place, does not make another question.
     shared = msgspec.structs.replace(parameters, ticket=None, last_event_id=None)
     key = msgspec.json.encode([shared, zone, own_trades(principal)]).decode()
-    return read, question.rollup.event, key
+    return read, event, key
 
 
 async def _push_state(

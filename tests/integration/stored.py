@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Identifier
 
 from aggregators.definitions import ROLLUPS
 from storage.recompute import Difference, verify
-from tests.one_pass import Key, Row, Tables
+from tests.one_pass import Key, Row, Tables, pairs
 
 Connection = psycopg.Connection[Any]
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -47,6 +47,7 @@ def rollup_rows(url: str, of: Collection[UUID]) -> Tables:
                     place = [row.pop("organization"), int(row.pop("bucket").timestamp())]
                     if "last_time" in row:
                         row["last_time"] = whole_microseconds(row["last_time"])
+                    row |= {name: pairs(value) for name, value in row.items() if isinstance(value, bytes)}
                     rows[(*place, *(row.pop(key) for key in rollup.keys))] = row
                 tables[rollup.name, grain] = rows
     return tables

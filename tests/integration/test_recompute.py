@@ -63,7 +63,7 @@ def edited(url: str, rollup: Rollup, grain: str, figure: str, row: int) -> Compo
         (f"rollup_{rollup.name}_{grain}", figure),
     )
     change = {
-        "ARRAY": "{c} || 1::bigint",
+        "bytea": r"{c} || '\x0001'::bytea",
         "text": "{c} || '!'",
         "timestamp with time zone": "{c} + interval '1 microsecond'",
         "numeric": "{c} + 0.000000000000000001",
