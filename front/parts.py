@@ -39,12 +39,12 @@ from ingest.names import MetricNames
 from jobs.demo import run_demo
 from jobs.scheduler import housekeeping
 from storage.bootstrap import ADMIN_EMAIL, Bootstrap, bootstrap, ensure_demo_organization
-from storage.database import Database
+from storage.database import Database, StorageUnavailable
 from storage.embedded import EmbeddedPostgres
+from storage.filling import fill
 from storage.ledger import LedgerLimits
 from storage.metric_names import known_names
 from storage.migrate import migrate
-from storage.recompute import rebuild
 from storage.sessions import create_sign_in_link
 from storage.sink import DatabaseSink
 
@@ -177,7 +177,7 @@ class _StoppedError(Exception):
 
 
 def _fill(url: str, names: list[str], stopping: threading.Event) -> None:
-    """Fills newly declared rollups from the raw events, day by day, while everything else goes on."""
+    """Fills newly declared rollups and measures from the raw events, day by day, while everything else goes on."""
 
     def report(name: str, done: int, total: int) -> None:
         if stopping.is_set():
@@ -185,10 +185,15 @@ def _fill(url: str, names: list[str], stopping: threading.Event) -> None:
         if done == total:
             log.info("rollup_filled", rollup=name, days=total)
 
-    try:
-        rebuild(url, [BY_NAME[name] for name in names if name in BY_NAME], None, None, report)
-    except _StoppedError:
-        log.info("rollup_filling_stopped", rollups=names)
+    while not stopping.is_set():
+        try:
+            fill(url, [BY_NAME[name] for name in names if name in BY_NAME], report, stopping.wait)
+            return
+        except _StoppedError:
+            log.info("rollup_filling_stopped", rollups=names)
+        except StorageUnavailable as error:
+            log.warning("rollup_filling_postponed", rollups=names, reason=str(error))
+            stopping.wait(5.0)
 
 
 async def _entered(stack: contextlib.AsyncExitStack, manager: contextlib.AbstractContextManager[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any
@@ -19,6 +19,7 @@ from aggregators.rollup import Derived, Measure, Rollup, Sketched
 from aggregators.sketch_columns import Sketches
 from storage.arrays import SENT_HEADER, elements, times
 from storage.database import AsyncConn
+from storage.filled import Unfilled, unfilled
 from storage.rollup_sql import table
 
 UTC = calendar.zone("UTC")
@@ -37,6 +38,7 @@ class Question:
     """What to read. `start` and `end` are bucket starts of the rollup's finest grain; `filters` hold per key the values allowed.
 
     `after` continues behind the row with these values of time (where a grain is asked for) and keys. `limit` rows at most.
+    `unfilled` is what the rollup cannot answer yet; `ask` finds it out.
     """
 
     rollup: Rollup
@@ -49,6 +51,7 @@ class Question:
     filters: dict[str, tuple[str, ...]] = field(default_factory=dict)
     limit: int = 10_000
     after: tuple[Any, ...] | None = None
+    unfilled: Unfilled | None = None
 
 
 @dataclass
@@ -87,7 +90,7 @@ def _figures(question: Question) -> tuple[list[Measure], dict[str, Measure | Der
 
 
 def usable_grains(question: Question, needed: Sequence[Measure]) -> list[str]:
-    """The stored grains that hold every needed measure and never straddle an asked bucket, finest first."""
+    """The stored grains that hold every needed measure and never straddle an asked bucket, finest first. Raises NotFilled."""
     grains: list[str] = [
         grain
         for grain in question.rollup.grains
@@ -97,7 +100,7 @@ def usable_grains(question: Question, needed: Sequence[Measure]) -> list[str]:
     if not grains:
         kept = next((m.grains[0] for m in needed if m.grains), question.rollup.grains[0])
         raise BadQuery("grain", f"these measures are kept from {kept} upward")
-    return grains
+    return grains if question.unfilled is None else question.unfilled.answering(grains, [m.name for m in needed])
 
 
 def align(question: Question, grains: Sequence[str]) -> tuple[dt.datetime, dt.datetime]:
@@ -224,7 +227,8 @@ def _output(figure: Measure | Derived) -> Composable:
 
 
 async def ask(connection: AsyncConn, question: Question) -> Rows:
-    """Answers a question inside an organization's read transaction. Raises BadQuery."""
+    """Answers a question inside an organization's read transaction. Raises BadQuery, or NotFilled."""
+    question = replace(question, unfilled=await unfilled(connection, question.rollup.name))
     statement, parameters = compose(question)
     needed, asked = _figures(question)
     start, end = align(question, usable_grains(question, needed))
