@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from dataclasses import replace
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from aggregators import calendar
 from aggregators.definitions import ROLLUPS
@@ -14,7 +17,7 @@ from aggregators.definitions.system import SYSTEM_METRICS
 from aggregators.definitions.trade import TRADE_PNL
 from storage import migrate as migrating
 from storage.database import Database, connect
-from storage.edition import detect
+from storage.edition import create_extension, detect, edition
 from storage.migrate import migrate
 from storage.raw_days import drop_raw_days
 from storage.rollup_query import Question, compose
@@ -26,6 +29,7 @@ from tests.integration.stored import (
     reaction_rows,
     rollup_rows,
     rows,
+    run,
 )
 from tests.integration.test_retention import archive
 from tests.one_pass import differences, one_pass, reactions
@@ -76,6 +80,36 @@ def test_an_empty_database_gets_the_extension_and_a_hypertable_for_all_that_is_r
     expected = {f"event_{kind}": day for kind in ("system", "enterprise", "trade", "view")}
     expected |= {f"rollup_{rollup.name}_{grain}": widths[grain] for rollup in ROLLUPS for grain in rollup.grains}
     assert dict(rows(empty_database, CHUNKS)) == expected
+
+
+async def test_the_edition_can_be_shown(database_url: str) -> None:
+    database = Database(database_url)
+    await database.open()
+    async with database.owner() as connection:
+        found = await edition(connection)
+    await database.close()
+    with connect(database_url, name="test") as other:
+        assert detect(other) == found
+    (version,) = rows(
+        database_url,
+        "select extversion, current_setting('server_version') from pg_extension where extname = 'timescaledb'",
+    )
+    assert (found.timescaledb, found.postgresql) == version
+
+
+def test_a_role_that_may_not_create_the_extension_has_a_plain_database(empty_database: str) -> None:
+    role = f"nobody_{os.getpid()}"
+    run(empty_database, f"create role {role} login password 'nobody'")
+    try:
+        parts = urlsplit(empty_database)
+        url = urlunsplit(parts._replace(netloc=f"{role}:nobody@{parts.netloc.rpartition('@')[2]}"))
+        with capture_logs() as logs:
+            create_extension(url)
+        assert [log["event"] for log in logs] == ["timescaledb_not_created"]
+        with connect(url, name="test") as connection:
+            assert detect(connection).name == "plain"
+    finally:
+        run(empty_database, f"drop role {role}")
 
 
 def test_a_plain_database_that_gets_the_extension_keeps_every_row(
