@@ -17,12 +17,13 @@ from aggregators.definitions import BY_NAME, ROLLUPS
 from aggregators.definitions.system import SYSTEM_METRICS
 from aggregators.definitions.trade import TRADE_PNL
 from aggregators.rollup import Measure, Rollup
+from front.filling import filling
 from storage.database import StorageUnavailable
 from storage.filling import fill
 from storage.migrate import migrate
 from storage.recompute import verify
 from storage.sink import DatabaseSink
-from tests.integration.api_service import NOON, Api, running
+from tests.integration.api_service import NOON, Api, running, until
 from tests.integration.stored import organizations, rows, run, scalar
 from tests.samples import Sample, batches, system
 
@@ -252,3 +253,35 @@ def test_a_database_of_a_version_that_knew_no_measures_is_taken_as_it_is(databas
     assert migrate(database_url, with_squares()) == ["system_metrics"]
     gaps = scalar(database_url, "select unfilled from store.rollup where name = 'system_metrics'")
     assert gaps == {grain: ["squares"] for grain in SYSTEM_METRICS.grains}
+
+
+async def test_the_service_fills_in_the_background_also_after_the_database_was_away(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners = organizations(database_url, 1)
+    written(database_url, list(ROLLUPS), a_day_each(), owners)
+    names = migrate(database_url, with_squares())
+    monkeypatch.setitem(BY_NAME, SQUARED.name, SQUARED)
+    monkeypatch.setattr("front.filling._AGAIN_S", 0.01)
+
+    def filled() -> bool:
+        return bool(scalar(database_url, "select filled from store.rollup where name = 'system_metrics'"))
+
+    # Whoever holds the rollup's lock keeps the filling from its first day; meanwhile its connection is lost, twice.
+    with psycopg.connect(database_url) as other:
+        other.execute("select pg_advisory_xact_lock_shared(731002, hashtext('system_metrics'))")
+        async with filling(database_url, names):
+            for _ in range(2):
+                await until(lambda: bool(scalar(database_url, TERMINATED)))
+            assert not filled()
+        # Left in the middle, and entered again as the next start does.
+        other.rollback()
+        async with filling(database_url, names):
+            await until(filled, 30)
+    assert list(verify(database_url, with_squares(), None, None, quiet)) == []
+
+
+TERMINATED = (
+    "select coalesce(bool_or(pg_terminate_backend(pid, 5000)), false) from pg_stat_activity"
+    " where application_name = 'streamgauge fill' and datname = current_database() and wait_event = 'advisory'"
+)

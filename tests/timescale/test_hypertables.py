@@ -184,6 +184,11 @@ def test_a_read_through_a_barrier_view_touches_only_the_chunks_of_its_range(data
         database_url, "select count(*) from timescaledb_information.chunks where hypertable_name = 'event_trade'"
     )
     assert raw_chunks == [(60,)]
+    block_ranges = (
+        "select count(*) from pg_indexes i join timescaledb_information.chunks c on c.chunk_schema = i.schemaname"
+        " and c.chunk_name = i.tablename where c.hypertable_name = 'event_trade' and i.indexdef like '%% USING brin %%'"
+    )
+    assert rows(database_url, block_ranges) == raw_chunks
     start = calendar.floor(START + dt.timedelta(days=10), "1d", calendar.zone("UTC"))
     found, plan = chunks_of_plan(
         database_url,

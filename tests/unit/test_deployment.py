@@ -34,15 +34,14 @@ def expressions() -> list[str]:
 
 
 def known_metrics() -> set[str]:
-    """The names under which the service's figures are scraped; those that only a worker has, by where they are declared."""
-    names = {sample.name for family in Observation().registry.collect() for sample in family.samples or []}
+    """The names under which the service's figures are scraped, wherever in the code they are declared."""
+    names: set[str] = set()
+    suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
     for family in Observation().registry.collect():
-        suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}[family.type]
-        names |= {family.name + suffix for suffix in suffixes}
-    for folder in ("api", "ingest", "jobs", "front"):
-        for path in (ROOT / folder).rglob("*.py"):
-            names |= set(re.findall(r'"(streamgauge_[a-z_]+)"', path.read_text("utf-8")))
-            names |= {f"streamgauge_{name}" for name in re.findall(r'_gauge\(\s*"([a-z_]+)"', path.read_text("utf-8"))}
+        names |= {family.name + suffix for suffix in suffixes[family.type]}
+    for path in (ROOT / "api").rglob("*.py"):  # a worker's own are not in the registry of an API process
+        for kind, name in re.findall(r'_(gauge|counter)\(\s*"([a-z_]+)"', path.read_text("utf-8")):
+            names |= {f"streamgauge_{name}{suffix}" for suffix in suffixes[kind]}
     return names
 
 
