@@ -119,8 +119,8 @@ def test_a_plain_database_that_gets_the_extension_keeps_every_row(
         before.setattr(migrating, "create_extension", lambda url: None)
         migrate(empty_database, ROLLUPS)
     owners = organizations(empty_database, 1)
-    samples = mixture(days=40)
-    assert written(empty_database, samples[:300], owners) == 300
+    samples = mixture(days=12)
+    assert written(empty_database, samples[:72], owners) == 72
     with connect(empty_database, name="test") as connection:
         assert detect(connection).name == "plain"
     stored = rollup_rows(empty_database, owners), raw_identities(empty_database, owners)
@@ -129,7 +129,7 @@ def test_a_plain_database_that_gets_the_extension_keeps_every_row(
     assert len(rows(empty_database, CHUNKS)) == 4 + sum(len(rollup.grains) for rollup in ROLLUPS)
     assert (rollup_rows(empty_database, owners), raw_identities(empty_database, owners)) == stored
     assert rows(empty_database, "select count(*) from only store.event_system") == [(0,)]
-    assert written(empty_database, samples, owners) == len(samples) - 300
+    assert written(empty_database, samples, owners) == len(samples) - 72
     assert differences(one_pass(samples, owners), rollup_rows(empty_database, owners)) == []
     assert found_differences(empty_database) == []
 
