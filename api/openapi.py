@@ -71,7 +71,7 @@ def _operation(route: Route, known: dict[int, Any], components: dict[str, Any]) 
         }
     content: dict[str, Any] = {"schema": known[id(route.answer)]} if route.answer is not None else {}
     operation["responses"][str(route.status)]["content"] = {route.media: content}
-    failures = {*route.errors, *((400,) if route.query else ()), *((401, 403) if route.scope else ())}
+    failures = {*route.errors, *((400,) if route.query else ()), *((401, 403, 503) if route.scope else ())}
     for status in sorted(failures):
         operation["responses"].setdefault(
             str(status),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -25,9 +25,9 @@ def verify_command(
     settings: Settings, start: dt.datetime | None, end: dt.datetime | None, names: list[str], console: Console
 ) -> int:
     """Prints every difference; returns 0 where there is none, else 1."""
-    found = 0
-    with _gone_is_told(), database_url(settings) as url, _progress(console, "verify") as report:
-        for difference in verify(url, _chosen(names), start, end, report):
+    found, chosen = 0, _chosen(names)
+    with _gone_is_told(), database_url(settings) as url, _progress(console, "verify", chosen) as report:
+        for difference in verify(url, chosen, start, end, report):
             found += 1
             if found <= SHOWN:
                 _print(difference)
@@ -45,8 +45,9 @@ def rebuild_command(
     settings: Settings, start: dt.datetime | None, end: dt.datetime | None, names: list[str], console: Console
 ) -> int:
     """Rebuilds and tells how much; returns 0."""
-    with _gone_is_told(), database_url(settings) as url, _progress(console, "rebuild") as report:
-        done = rebuild(url, _chosen(names), start, end, report)
+    chosen = _chosen(names)
+    with _gone_is_told(), database_url(settings) as url, _progress(console, "rebuild", chosen) as report:
+        done = rebuild(url, chosen, start, end, report)
     print(f"rebuilt {done} rollup day{'' if done == 1 else 's'}")
     return 0
 
@@ -79,7 +80,8 @@ def _print(difference: Difference) -> None:
 
 
 @contextmanager
-def _progress(console: Console, what: str) -> Iterator[Report]:
+def _progress(console: Console, what: str, rollups: Sequence[Rollup]) -> Iterator[Report]:
+    """A bar for each of the rollups."""
     with Progress(
         TextColumn(what),
         TextColumn("{task.description}"),
@@ -89,7 +91,7 @@ def _progress(console: Console, what: str) -> Iterator[Report]:
         TimeRemainingColumn(),
         console=console,
     ) as bar:
-        tasks = {rollup.name: bar.add_task(rollup.name, total=None) for rollup in ROLLUPS}
+        tasks = {rollup.name: bar.add_task(rollup.name, total=None) for rollup in rollups}
 
         def report(name: str, done: int, total: int) -> None:
             bar.update(tasks[name], completed=done, total=total)

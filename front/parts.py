@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import socket
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from uuid import UUID
 
 import structlog
 
-from aggregators.definitions import BY_NAME, ROLLUPS
+from aggregators.definitions import ROLLUPS
 from api.app import application
 from api.auth.authenticate import Authenticator, utc_now
 from api.auth.first_secrets import first_secrets
@@ -28,6 +27,7 @@ from api.observation import Observation
 from api.serve import serving
 from api.services import Services
 from api.stream.hub import Hub
+from front.filling import filling
 from front.settings import InvalidSetting, Settings
 from ingest.collectors.host import HostCollector
 from ingest.collectors.incarnation import incarnation
@@ -44,7 +44,6 @@ from storage.embedded import EmbeddedPostgres
 from storage.ledger import LedgerLimits
 from storage.metric_names import known_names
 from storage.migrate import migrate
-from storage.recompute import rebuild
 from storage.sessions import create_sign_in_link
 from storage.sink import DatabaseSink
 
@@ -153,10 +152,7 @@ async def service(settings: Settings, *, demo: bool) -> AsyncIterator[Running]:
         tasks = await stack.enter_async_context(_tasks())
         port = await stack.enter_async_context(serving(application(services), settings.host, settings.port))
         await stack.enter_async_context(housekeeping(database, retention_days=settings.retention_days))
-        if unfilled:
-            stopping = threading.Event()
-            stack.callback(stopping.set)
-            tasks(lambda: asyncio.to_thread(_fill, url, unfilled, stopping))
+        await stack.enter_async_context(filling(url, unfilled))
         if settings.collect_host:
             tasks(_host_collector(direct, first.organization).run)
         if demo_organization is not None:
@@ -170,25 +166,6 @@ async def service(settings: Settings, *, demo: bool) -> AsyncIterator[Running]:
             organization=first.organization,
             demo=demo_organization,
         )
-
-
-class _StoppedError(Exception):
-    """The service stops; the next start goes on with what is not filled yet."""
-
-
-def _fill(url: str, names: list[str], stopping: threading.Event) -> None:
-    """Fills newly declared rollups from the raw events, day by day, while everything else goes on."""
-
-    def report(name: str, done: int, total: int) -> None:
-        if stopping.is_set():
-            raise _StoppedError
-        if done == total:
-            log.info("rollup_filled", rollup=name, days=total)
-
-    try:
-        rebuild(url, [BY_NAME[name] for name in names if name in BY_NAME], None, None, report)
-    except _StoppedError:
-        log.info("rollup_filling_stopped", rollups=names)
 
 
 async def _entered(stack: contextlib.AsyncExitStack, manager: contextlib.AbstractContextManager[str]) -> str:

@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any
 
 from storage.database import AsyncConn
+from storage.filled import require
 from storage.named import load
 from storage.rollup_query import plain_number
 
@@ -15,13 +16,15 @@ _QUERIES = load("dashboard")
 async def last_of_hosts(
     connection: AsyncConn, since: dt.datetime, hosts: list[str] | None, metrics: list[str]
 ) -> list[tuple[str, float]]:
-    """Metric and last value, a row for each host heard since then."""
+    """Metric and last value, a row for each host heard since then. Raises NotFilled."""
+    await require(connection, "system_metrics", "1m", "last")
     parameters = {"since": since, "hosts": hosts, "metrics": metrics}
     cursor = await connection.execute(_QUERIES["last_of_hosts"], parameters)
     return [(metric, value) for _, metric, value, _ in await cursor.fetchall()]
 
 
 async def last_of_enterprise(connection: AsyncConn, metrics: list[str]) -> dict[str, Any]:
-    """The last reported value of each metric of the whole organization; a metric never reported is absent."""
+    """The last reported value of each metric of the whole organization; a metric never reported is absent. Raises NotFilled."""
+    await require(connection, "enterprise_metrics", "1d", "last")
     cursor = await connection.execute(_QUERIES["last_of_enterprise"], {"metrics": metrics})
     return {metric: plain_number(value) for metric, value, _ in await cursor.fetchall()}

@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Literal
 
 from storage.database import AsyncConn, Conn, Database
+from storage.filled import require
 from storage.named import load
 
 _QUERIES = load("leaderboard")
@@ -54,8 +55,9 @@ def ensure_standings(connection: Conn) -> None:
 
 
 async def top_creators(database: Database, organization: UUID, limit: int) -> Standings:
-    """The best creators, and how fresh that is, in one snapshot."""
+    """The best creators, and how fresh that is, in one snapshot. Raises NotFilled."""
     async with database.read(organization) as connection:
+        await require(connection, "video_engagement", "1d", "views", "last_active")
         row = await (await connection.execute(_QUERIES["freshness"])).fetchone()
         assert row is not None
         holds, as_of, newest, read_at = row

@@ -16,6 +16,7 @@ from aggregators.frames import MONEY, TIME, schema
 from aggregators.rollup import Rollup
 from storage import rollup_sql, sink_sql
 from storage.database import Conn, connect, translated
+from storage.filled import mark_filled
 from storage.raw_days import RawEventsGone, dropped_days
 from storage.recompute_reactions import different_reactions, rebuild_reactions
 from storage.rollup_write import RollupRows, RollupWriter
@@ -107,7 +108,7 @@ def rebuild(
                 for day in _days(connection, rollup, *bounds, progress):
                     with connection.transaction():
                         sink_sql.own_rollup(connection, rollup.name)
-                        _replace(connection, rollup, day, day + DAY)
+                        replace_rows(connection, rollup, day, day + DAY)
                         done += 1
             if any(rollup.event == "view" for rollup in rollups):
                 views = next(rollup for rollup in rollups if rollup.event == "view")
@@ -115,7 +116,7 @@ def rebuild(
                     rebuild_reactions(connection, _views, day, day + DAY)
         if start is None and end is None:
             for rollup in rollups:
-                connection.execute("update store.rollup set filled = true where name = %s", (rollup.name,))
+                mark_filled(connection, rollup.name, rollup_sql.declared(rollup))
     return done
 
 
@@ -157,6 +158,15 @@ def _kept(
 def _days(
     connection: Conn, rollup: Rollup, first: dt.datetime, last: dt.datetime, progress: Progress
 ) -> Iterator[dt.datetime]:
+    """`days_held`, telling of each before it is given."""
+    days = days_held(connection, rollup, first, last)
+    for number, day in enumerate(days):
+        progress(rollup.name, number, len(days))
+        yield day
+    progress(rollup.name, len(days), len(days))
+
+
+def days_held(connection: Conn, rollup: Rollup, first: dt.datetime, last: dt.datetime) -> list[dt.datetime]:
     """The days of a range of which there are raw events or rollup rows. The others have nothing that could differ.
 
     Days whose raw events were dropped are left out.
@@ -177,13 +187,11 @@ def _days(
         log.warning(
             "days_left_out", rollup=rollup.name, days=len(held) - len(days), reason="their raw events were dropped"
         )
-    for number, day in enumerate(days):
-        progress(rollup.name, number, len(days))
-        yield day
-    progress(rollup.name, len(days), len(days))
+    return days
 
 
-def _replace(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.datetime) -> None:
+def replace_rows(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.datetime) -> None:
+    """Puts the recomputation of a range in the place of its rows, at every grain. In a transaction that owns the rollup."""
     temporary = _recompute(connection, rollup, start, end)
     for grain in rollup.grains:
         name = rollup_sql.table(rollup, grain)

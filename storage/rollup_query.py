@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any
@@ -18,6 +18,7 @@ from aggregators.rollup import Measure, Rollup, Sketched
 from aggregators.sketch_bytes import read_sketches
 from storage.arrays import times
 from storage.database import AsyncConn
+from storage.filled import Unfilled, unfilled
 from storage.rollup_statement import Figure, figures, needed_measures, sketches, statement
 
 UTC = calendar.zone("UTC")
@@ -36,6 +37,7 @@ class Question:
     """What to read. `start` and `end` are bucket starts of the rollup's finest grain; `filters` hold per key the values allowed.
 
     `after` continues behind the row with these values of time (where a grain is asked for) and keys. `limit` rows at most.
+    `unfilled` is what the rollup cannot answer yet; `ask` finds it out.
     """
 
     rollup: Rollup
@@ -48,6 +50,7 @@ class Question:
     filters: dict[str, tuple[str, ...]] = field(default_factory=dict)
     limit: int = 10_000
     after: tuple[Any, ...] | None = None
+    unfilled: Unfilled | None = None
 
 
 @dataclass
@@ -75,8 +78,8 @@ def _figures(question: Question) -> dict[str, Figure]:
         ) from None
 
 
-def _usable_grains(question: Question, needed: Sequence[Measure]) -> list[str]:
-    """The stored grains that hold every needed measure and never straddle an asked bucket, finest first."""
+def usable_grains(question: Question, needed: Sequence[Measure]) -> list[str]:
+    """The stored grains that hold every needed measure and never straddle an asked bucket, finest first. Raises NotFilled."""
     grains: list[str] = [
         grain
         for grain in question.rollup.grains
@@ -86,7 +89,7 @@ def _usable_grains(question: Question, needed: Sequence[Measure]) -> list[str]:
     if not grains:
         kept = next((m.grains[0] for m in needed if m.grains), question.rollup.grains[0])
         raise BadQuery("grain", f"these measures are kept from {kept} upward")
-    return grains
+    return grains if question.unfilled is None else question.unfilled.answering(grains, [m.name for m in needed])
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def _plan(question: Question, needed: Sequence[Measure]) -> _Plan:
                 where,
                 f"{key[:64]!r} is no key of {question.rollup.name}; its keys are {', '.join(question.rollup.keys)}",
             )
-    grains = _usable_grains(question, needed)
+    grains = usable_grains(question, needed)
     # The range is widened to whole buckets of the finest usable grain.
     start, end = calendar.floor(question.start, grains[0], UTC), calendar.ceil(question.end, grains[0], UTC)
     parts = calendar.segments(start, end, grains) or [(grains[0], start, start)]
@@ -147,8 +150,15 @@ def _starts(grain: str | None, tz: ZoneInfo, start: dt.datetime, end: dt.datetim
     return list(calendar.buckets(start, end, grain, tz)) if grain in calendar.LOCAL_DAYS else []
 
 
+def compose(question: Question) -> tuple[bytes, list[Any]]:
+    """The SQL that `ask` sends for a question, and its parameters. Raises BadQuery."""
+    asked = _figures(question)
+    return _composed(question, _plan(question, needed_measures(question.rollup, asked)), question.measures)
+
+
 async def ask(connection: AsyncConn, question: Question) -> Rows:
-    """Answers a question inside an organization's read transaction. Raises BadQuery."""
+    """Answers a question inside an organization's read transaction. Raises BadQuery, or NotFilled."""
+    question = replace(question, unfilled=await unfilled(connection, question.rollup.name))
     asked = _figures(question)
     needed = needed_measures(question.rollup, asked)
     plan = _plan(question, needed)

@@ -11,6 +11,7 @@ from aggregators.engine import columns
 from aggregators.rollup import Measure, Rollup
 from storage.arrays import literal
 from storage.database import API_ROLE, Conn
+from storage.filled import held, remember, to_be_filled
 
 _PLACE = (("last_time", "timestamptz"), ("last_source", "text"), ("last_id", "text"))
 
@@ -26,25 +27,22 @@ def table_name(rollup: Rollup, grain: str) -> str:
 
 
 def ensure(connection: Conn, rollup: Rollup) -> None:
-    """Creates what the declaration has and the database has not; marks the rollup to be filled where events came before it."""
-    declaration = _declaration(rollup)
-    row = connection.execute("select declaration from store.rollup where name = %s", (rollup.name,)).fetchone()
-    if row is not None and row[0] == declaration:
+    """Creates what the declaration has and the database has not; marks the measures to be filled where events came before them."""
+    declaration = declared(rollup)
+    found = held(connection, rollup, declaration)
+    if found is not None and found.declaration == declaration:
         return
     with connection.transaction():
         for grain in rollup.grains:
             for statement in ddl(rollup, grain):
                 connection.execute(statement)
         kind = Identifier("store", f"event_{rollup.event}")
-        empty = connection.execute(SQL("select not exists (select 1 from {})").format(kind)).fetchone()
-        connection.execute(
-            "insert into store.rollup as r (name, declaration, filled) values (%s, %s, %s)"
-            " on conflict (name) do update set declaration = excluded.declaration, filled = excluded.filled",
-            (rollup.name, declaration, empty is not None and empty[0]),
-        )
+        row = connection.execute(SQL("select not exists (select 1 from {})").format(kind)).fetchone()
+        empty = row is not None and bool(row[0])
+        remember(connection, rollup, declaration, {} if empty else to_be_filled(rollup, found))
 
 
-def _declaration(rollup: Rollup) -> str:
+def declared(rollup: Rollup) -> str:
     """What the database was built from: it changes when the stored columns or what they mean change."""
     text = repr(
         (

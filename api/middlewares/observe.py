@@ -14,6 +14,7 @@ from api.freshness import RECEIVED
 from api.routing import Handler
 from api.services import services
 from storage.database import QueryTooSlow, StorageUnavailable
+from storage.filled import NotFilled
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,8 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = problem.response()
     except web.HTTPException as error:
         response = _http(error)
+    except NotFilled as error:
+        response = Problem(503, str(error), headers={"Retry-After": "5"}).response()
     except StorageUnavailable as error:
         log.warning("storage_unavailable", request_id=request_id, path=request.path, reason=str(error))
         response = Problem(503, "the database cannot be reached now", headers={"Retry-After": "2"}).response()

@@ -88,6 +88,12 @@ def scalar(url: str, statement: Any, parameters: Any = None) -> Any:
         return row[0]
 
 
+def rows(url: str, statement: Any, parameters: Any = None) -> list[Any]:
+    """The rows that a query answers, with times in UTC."""
+    with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
+        return connection.execute(statement, parameters).fetchall()
+
+
 def run(url: str, *statements: str) -> None:
     """Runs statements as the database's owner."""
     with psycopg.connect(url, autocommit=True) as connection:

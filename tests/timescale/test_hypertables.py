@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from dataclasses import replace
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from aggregators import calendar
 from aggregators.definitions import ROLLUPS
@@ -14,7 +17,7 @@ from aggregators.definitions.system import SYSTEM_METRICS
 from aggregators.definitions.trade import TRADE_PNL
 from storage import migrate as migrating
 from storage.database import Database, connect
-from storage.edition import detect
+from storage.edition import create_extension, detect, edition
 from storage.migrate import migrate
 from storage.raw_days import drop_raw_days
 from storage.rollup_query import Question, compose
@@ -25,11 +28,12 @@ from tests.integration.stored import (
     raw_identities,
     reaction_rows,
     rollup_rows,
+    rows,
+    run,
 )
 from tests.integration.test_retention import archive
 from tests.one_pass import differences, one_pass, reactions
 from tests.samples import START, Sample, batches, enterprise, system, trade, view
-from tests.timescale.conftest import rows
 
 CHUNKS = (
     "select hypertable_name, time_interval from timescaledb_information.dimensions where hypertable_schema = 'store'"
@@ -67,7 +71,8 @@ def test_an_empty_database_gets_the_extension_and_a_hypertable_for_all_that_is_r
     assert migrate(empty_database, ROLLUPS) == []
     with connect(empty_database, name="test") as connection:
         found = detect(connection)
-    assert (found.name, found.hypertables, found.compression) == ("apache", True, False)
+    # Debian's packages are the Apache edition, the official container is the community edition.
+    assert (found.name, found.hypertables, found.compression) in (("apache", True, False), ("community", True, True))
     assert found.at_least(2, 13)
     assert not found.at_least(99)
     day = dt.timedelta(days=1)
@@ -77,6 +82,36 @@ def test_an_empty_database_gets_the_extension_and_a_hypertable_for_all_that_is_r
     assert dict(rows(empty_database, CHUNKS)) == expected
 
 
+async def test_the_edition_can_be_shown(database_url: str) -> None:
+    database = Database(database_url)
+    await database.open()
+    async with database.owner() as connection:
+        found = await edition(connection)
+    await database.close()
+    with connect(database_url, name="test") as other:
+        assert detect(other) == found
+    (version,) = rows(
+        database_url,
+        "select extversion, current_setting('server_version') from pg_extension where extname = 'timescaledb'",
+    )
+    assert (found.timescaledb, found.postgresql) == version
+
+
+def test_a_role_that_may_not_create_the_extension_has_a_plain_database(empty_database: str) -> None:
+    role = f"nobody_{os.getpid()}"
+    run(empty_database, f"create role {role} login password 'nobody'")
+    try:
+        parts = urlsplit(empty_database)
+        url = urlunsplit(parts._replace(netloc=f"{role}:nobody@{parts.netloc.rpartition('@')[2]}"))
+        with capture_logs() as logs:
+            create_extension(url)
+        assert [log["event"] for log in logs] == ["timescaledb_not_created"]
+        with connect(url, name="test") as connection:
+            assert detect(connection).name == "plain"
+    finally:
+        run(empty_database, f"drop role {role}")
+
+
 def test_a_plain_database_that_gets_the_extension_keeps_every_row(
     empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,8 +119,8 @@ def test_a_plain_database_that_gets_the_extension_keeps_every_row(
         before.setattr(migrating, "create_extension", lambda url: None)
         migrate(empty_database, ROLLUPS)
     owners = organizations(empty_database, 1)
-    samples = mixture(days=40)
-    assert written(empty_database, samples[:300], owners) == 300
+    samples = mixture(days=12)
+    assert written(empty_database, samples[:72], owners) == 72
     with connect(empty_database, name="test") as connection:
         assert detect(connection).name == "plain"
     stored = rollup_rows(empty_database, owners), raw_identities(empty_database, owners)
@@ -94,7 +129,7 @@ def test_a_plain_database_that_gets_the_extension_keeps_every_row(
     assert len(rows(empty_database, CHUNKS)) == 4 + sum(len(rollup.grains) for rollup in ROLLUPS)
     assert (rollup_rows(empty_database, owners), raw_identities(empty_database, owners)) == stored
     assert rows(empty_database, "select count(*) from only store.event_system") == [(0,)]
-    assert written(empty_database, samples, owners) == len(samples) - 300
+    assert written(empty_database, samples, owners) == len(samples) - 72
     assert differences(one_pass(samples, owners), rollup_rows(empty_database, owners)) == []
     assert found_differences(empty_database) == []
 
@@ -137,7 +172,7 @@ def chunks_of_plan(url: str, owner: object, statement: object, parameters: objec
     with psycopg.connect(url) as connection:
         connection.execute("set local role streamgauge_api")
         connection.execute("select set_config('app.organization', %s, true)", (str(owner),))
-        text = statement.as_string(connection) if hasattr(statement, "as_string") else str(statement)
+        text = statement.decode() if isinstance(statement, bytes) else str(statement)
         plan = "\n".join(line for (line,) in connection.execute(f"explain (analyze, costs off) {text}", parameters))
     return {word for word in plan.replace('"', " ").split() if word.startswith("_hyper_")}, plan
 
@@ -149,6 +184,11 @@ def test_a_read_through_a_barrier_view_touches_only_the_chunks_of_its_range(data
         database_url, "select count(*) from timescaledb_information.chunks where hypertable_name = 'event_trade'"
     )
     assert raw_chunks == [(60,)]
+    block_ranges = (
+        "select count(*) from pg_indexes i join timescaledb_information.chunks c on c.chunk_schema = i.schemaname"
+        " and c.chunk_name = i.tablename where c.hypertable_name = 'event_trade' and i.indexdef like '%% USING brin %%'"
+    )
+    assert rows(database_url, block_ranges) == raw_chunks
     start = calendar.floor(START + dt.timedelta(days=10), "1d", calendar.zone("UTC"))
     found, plan = chunks_of_plan(
         database_url,

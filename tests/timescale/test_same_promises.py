@@ -27,6 +27,7 @@ from tests.integration.test_sink_refusals import (
     test_only_the_guilty_events_are_refused,
 )
 from tests.integration.test_sink_writers import *  # noqa: F403
+from tests.integration.test_standings import test_what_is_read_is_what_was_refreshed_and_says_so
 from tests.integration.test_top_creators import test_scores_follow_the_formula
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "test_trades_agree_with_duckdb_to_the_last_digit",
     "test_under_the_apis_role_sql_reads_nothing_without_an_organization",
     "test_viewers_and_actions_agree_with_a_count_of_the_raw_events",
+    "test_what_is_read_is_what_was_refreshed_and_says_so",
 ]
