@@ -1,11 +1,16 @@
-"""A real PostgreSQL for the tests that need one: a server for the whole run, and a fresh, migrated database for each test."""
+"""Real servers for the tests that need one, each for the whole run, and a fresh, migrated database for each test.
+
+Kafka and TimescaleDB come from tests/servers; docs/development.md tells from where.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -16,6 +21,8 @@ from psycopg import sql
 from aggregators.definitions import ROLLUPS
 from storage.embedded import EmbeddedPostgres
 from storage.migrate import migrate
+
+pytest_plugins = ["tests.servers.fixtures"]
 
 TEMPLATE = "template_streamgauge"
 _numbers = itertools.count(1)
@@ -59,12 +66,43 @@ def template(postgres: str) -> str:
 @pytest.fixture
 def database_url(postgres: str, template: str) -> Iterator[str]:
     """The URL of a migrated, empty database of this test's own."""
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(postgres, autocommit=True) as connection:
+    with copied(postgres, template) as url:
+        yield url
+
+
+@contextmanager
+def copied(server: str, template: str) -> Iterator[str]:
+    """The URL of a copy of a database, which is dropped in the end."""
+    # The server may be shared with another run.
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(
             sql.SQL("create database {} template {} strategy file_copy").format(
                 sql.Identifier(name), sql.Identifier(template)
             )
         )
-        yield database_of(postgres, name)
+        yield database_of(server, name)
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def timescale_template(timescale: str) -> Iterator[str]:
+    """The name of a migrated, empty database with the extension, which is only ever copied."""
+    name = f"{TEMPLATE}_{os.getpid()}"
+    with psycopg.connect(timescale, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        with psycopg.connect(database_of(timescale, name), autocommit=True) as inside:
+            inside.execute("create extension if not exists timescaledb")
+        migrate(database_of(timescale, name), ROLLUPS)
+        # The extension's own scheduler would hold a connection, and what is connected to cannot be copied.
+        connection.execute(sql.SQL("alter database {} with allow_connections false").format(sql.Identifier(name)))
+        connection.execute("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = %s", (name,))
+        yield name
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def timescale_database_url(timescale: str, timescale_template: str) -> Iterator[str]:
+    """The URL of a migrated, empty database with TimescaleDB, of this test's own."""
+    with copied(timescale, timescale_template) as url:
+        yield url

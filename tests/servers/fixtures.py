@@ -1,0 +1,102 @@
+"""The fixtures that hand servers to tests: one for the whole run, or one that a test may kill.
+
+What a run needs is fetched before its first test. Where a server cannot be had, the tests that need it are skipped, and the run
+says so in one line; with CI=true they fail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TypeVar
+
+import pytest
+
+from tests.servers import kafka as kafka_servers
+from tests.servers import timescale as timescale_servers
+from tests.servers.missing import ServerMissingError
+from tests.servers.server import Server
+
+KAFKA, TIMESCALE = "Apache Kafka", "TimescaleDB"
+CANNOT = "cannot be had here"
+_WHY = pytest.StashKey[dict[str, str]]()
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="session")
+def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
+    """HOST:PORT of a broker that the whole run shares: a test has topics of its own, which a prefix tells apart."""
+    with ExitStack() as stack:
+        yield _had(
+            pytestconfig,
+            KAFKA,
+            lambda: kafka_servers.given_address() or stack.enter_context(kafka_servers.own_broker()).address,
+        )
+
+
+@pytest.fixture
+def kafka_server(pytestconfig: pytest.Config) -> Iterator[Server]:
+    """A broker of this test's own, which it may stop, kill and start again."""
+    with ExitStack() as stack:
+        yield _had(pytestconfig, KAFKA, lambda: stack.enter_context(kafka_servers.own_broker()))
+
+
+@pytest.fixture(scope="session")
+def timescale(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The URL of the superuser of a server that has TimescaleDB's extension to give; for the whole run."""
+    with ExitStack() as stack:
+        yield _had(
+            pytestconfig,
+            TIMESCALE,
+            lambda: timescale_servers.given_url() or stack.enter_context(timescale_servers.own_timescale()).address,
+        )
+
+
+@pytest.fixture
+def timescale_server(pytestconfig: pytest.Config) -> Iterator[Server]:
+    """A server of this test's own, which it may stop, kill and start again."""
+    with ExitStack() as stack:
+        yield _had(pytestconfig, TIMESCALE, lambda: stack.enter_context(timescale_servers.own_timescale()))
+
+
+def _had(config: pytest.Config, name: str, get: Callable[[], T]) -> T:
+    """What `get` returns; where it is missing, the end of the test."""
+    why = config.stash.setdefault(_WHY, {})
+    if name not in why:
+        try:
+            return get()
+        except ServerMissingError as error:
+            why[name] = str(error)
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{name} {CANNOT}: {why[name]}", pytrace=False)
+    pytest.skip(f"{name} {CANNOT}: {why[name]}")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetches what the collected tests need: this may take longer than a test may."""
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    if session.config.option.collectonly or capture is None:
+        return
+    needs = (
+        (KAFKA, kafka_servers.VARIABLE, {"kafka"}, {"kafka_server"}, kafka_servers.prepare),
+        (TIMESCALE, timescale_servers.VARIABLE, {"timescale"}, {"timescale_server"}, timescale_servers.prepare),
+    )
+    for name, variable, shared, own, prepare in needs:
+        if wanted & own or (wanted & shared and not os.environ.get(variable)):
+            try:
+                with capture.global_and_fixture_disabled():
+                    prepare()
+            except ServerMissingError as error:
+                session.config.stash.setdefault(_WHY, {})[name] = str(error)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """One line for each server that is missing."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    for name, why in config.stash.get(_WHY, {}).items():
+        number = sum(1 for report in skipped if f"{name} {CANNOT}" in str(report.longrepr))
+        if number:
+            terminalreporter.write_line(f"NOT RUN: {number} tests, which need {name}: it {CANNOT}: {why}", red=True)
