@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol
 
 import structlog
 
-from ingest.events import Event
 from ingest.kafka.cluster import Cluster
 from ingest.kafka.producer import Producer
-from ingest.kafka.records import Record, by_partition
+from ingest.kafka.records import PackedRecords, pack_records
 from ingest.log import Batch, Refusal, Unavailable
 from ingest.telemetry import Telemetry
 
@@ -92,26 +90,24 @@ class KafkaLog:
         except Unavailable as error:
             log.warning("kafka_unavailable", reason=error.reason)
 
-    async def publish(self, batch: Batch) -> list[Refusal]:
+    def pack(self, batch: Batch) -> PackedRecords:
+        """Encodes a batch. Blocking: for the thread that decoded it."""
+        return pack_records(batch)
+
+    async def publish(self, batch: Batch | PackedRecords) -> list[Refusal]:
         """Returns once all replicas have every event. See ingest.log.Log."""
-        kinds: dict[str, list[Event]] = defaultdict(list)
-        for event in batch.events:
-            kinds[event.kind].append(event)
-        self._admit(len(batch.events), kinds)
-        self._in_flight += len(batch.events)
-        waiting = len(batch.events)
-        try:
-            if len(batch.events) > _THREAD_ABOVE:
-                encoded = await asyncio.to_thread(self._encode, batch, kinds, self._topics)
-            else:
-                encoded = self._encode(batch, kinds, self._topics)
-            answers = [self._producer.send(topic, partition, records) for topic, partition, records in encoded]
-            for answer, (_, _, records) in zip(answers, encoded, strict=True):
+        if not isinstance(batch, PackedRecords):
+            large = len(batch.events) > _THREAD_ABOVE
+            batch = await asyncio.to_thread(pack_records, batch) if large else pack_records(batch)
+        self._admit(batch)
+        self._in_flight += batch.size
+        answers: list[asyncio.Future[None]] = []
+        for kind in batch.kinds:
+            for partition, records in batch.by_partition(kind, self._topics[kind].partitions).items():
+                answer = self._producer.send(self._cluster.topic(kind), partition, records)
                 # Counted out one by one, also when nobody waits any more: what Kafka has not taken is still in memory.
-                answer.add_done_callback(partial(self._one_answered, len(records)))
-            waiting = 0
-        finally:
-            self._answered(waiting)
+                answer.add_done_callback(partial(self._answered, len(records)))
+                answers.append(answer)
         self._telemetry.queued(self._in_flight)
         done, late = await asyncio.wait(answers, timeout=self._publish_s)
         for answer in done:
@@ -129,37 +125,24 @@ class KafkaLog:
                 await self._poller
         await self._producer.close()
 
-    def _admit(self, events: int, kinds: dict[str, list[Event]]) -> None:
+    def _admit(self, batch: PackedRecords) -> None:
         """Raises Unavailable where these events cannot be taken now."""
         if self._closing:
             raise Unavailable("the service is stopping")
         if asyncio.get_running_loop().time() - self._read_at > LEASE_S:
             raise Unavailable("the database that knows Kafka's partitions cannot be read now", retry_after=2.0)
-        for kind in kinds:
+        for kind in batch.kinds:
             topic = self._topics.get(kind)
             if topic is None or topic.draining:
                 raise Unavailable(f"the topic of {kind} events is being given more partitions", retry_after=2.0)
-        if self._in_flight and self._in_flight + events > self._queue_events:
+        if self._in_flight and self._in_flight + batch.size > self._queue_events:
             raise Unavailable("the queue of events is full")
         if self._producer.oldest_s > self._publish_s:
             raise Unavailable("Kafka does not answer", retry_after=2.0)
 
-    def _encode(
-        self, batch: Batch, kinds: dict[str, list[Event]], topics: Mapping[str, TopicState]
-    ) -> list[tuple[str, int, list[Record]]]:
-        return [
-            (self._cluster.topic(kind), partition, records)
-            for kind, events in kinds.items()
-            for partition, records in by_partition(batch.organization, kind, events, topics[kind].partitions).items()
-        ]
-
-    def _answered(self, events: int) -> None:
-        if events:
-            self._in_flight -= events
-            self._telemetry.queued(self._in_flight)
-
-    def _one_answered(self, events: int, _: asyncio.Future[None]) -> None:
-        self._answered(events)
+    def _answered(self, events: int, _: asyncio.Future[None]) -> None:
+        self._in_flight -= events
+        self._telemetry.queued(self._in_flight)
 
     async def _read(self) -> None:
         # The lease counts from before the question: what the answer says may have changed since.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
@@ -11,6 +11,7 @@ import msgspec
 
 from ingest.events import Event
 from ingest.identity import keys
+from ingest.log import Batch
 from ingest.partitions import home_partitions
 
 ORGANIZATION = "organization"
@@ -34,12 +35,33 @@ def encode(event: Event) -> bytes:
     return _JSON.encode(event)
 
 
-def by_partition(organization: UUID, kind: str, events: Sequence[Event], partitions: int) -> dict[int, list[Record]]:
-    """The records of one organization's events of one kind, each with the partition that its key belongs to, in order."""
-    hashes = keys(organization, kind, events)
-    homes = home_partitions(b"".join(hashes), partitions).tolist()
-    headers: Headers = [(ORGANIZATION, str(organization).encode())]
-    found: dict[int, list[Record]] = defaultdict(list)
-    for home, key, event in zip(homes, hashes, events, strict=True):
-        found[home].append(Record(key, _JSON.encode(event), headers))
-    return found
+@dataclass(frozen=True)
+class PackedRecords:
+    """A batch in the form in which Kafka takes it: for each kind the keys and the values of its events, in their order."""
+
+    organization: UUID
+    size: int
+    kinds: dict[str, tuple[list[bytes], list[bytes]]]
+
+    def by_partition(self, kind: str, partitions: int) -> dict[int, list[Record]]:
+        """The records of a kind, each with the partition that its key belongs to, in order."""
+        hashes, values = self.kinds[kind]
+        homes = home_partitions(b"".join(hashes), partitions).tolist()
+        headers: Headers = [(ORGANIZATION, str(self.organization).encode())]
+        found: dict[int, list[Record]] = defaultdict(list)
+        for home, key, value in zip(homes, hashes, values, strict=True):
+            found[home].append(Record(key, value, headers))
+        return found
+
+
+def pack_records(batch: Batch) -> PackedRecords:
+    """Encodes the events of a batch."""
+    kinds: dict[str, list[Event]] = defaultdict(list)
+    for event in batch.events:
+        kinds[event.kind].append(event)
+    write = _JSON.encode
+    packed = {
+        kind: (keys(batch.organization, kind, events), [write(event) for event in events])
+        for kind, events in kinds.items()
+    }
+    return PackedRecords(batch.organization, len(batch.events), packed)

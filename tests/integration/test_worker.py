@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import UTC, datetime, timedelta
-
-from aggregators.definitions import ROLLUPS
 from tests.integration.log_worker import log_bench
-from tests.integration.stored import count, found_differences, organizations, raw_identities, rollup_rows
+from tests.integration.stored import found_differences, organizations, raw_identities, rollup_rows
 from tests.integration.test_sink_writers import mixture
 from tests.one_pass import differences, one_pass
 from tests.samples import batches
