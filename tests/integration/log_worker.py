@@ -148,7 +148,6 @@ class Bench:
             database=self.database,
             partitions=self.partitions,
             consumer=lambda: LogConsumer(self.cluster, list(KINDS), client_id=owner, session_s=session_s),
-            producer=producer,
             intake=Intake(Limits(), MetricNames().refusal),
             sink=sink,
             storing=Storing(
