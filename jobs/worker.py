@@ -93,6 +93,8 @@ class Worker:
                 await self._pause(_RETRY_S)
             finally:
                 await self._end(consumer)
+        with contextlib.suppress(StorageUnavailable, QueryTooSlow):
+            await self._partitions.release(self._owner)
 
     async def _work(self, consumer: LogConsumer) -> None:
         """Reads and writes until it is stopped, or the consumer must be made anew (raises Unavailable)."""
