@@ -85,6 +85,16 @@ class Fenced(Exception):
         self.partitions = list(partitions)
 
 
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A record that is passed without being counted, and why. `organization` is what it says of itself, if anything."""
+
+    kind: str
+    partition: int
+    offset: int
+    organization: str | None
+    reason: str
+
+
 class Outcome(msgspec.Struct):
     """What the sink made of a group of batches: refusals a batch, events counted and events known before.
 

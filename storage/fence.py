@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from psycopg import Cursor
 from psycopg.rows import TupleRow
 
-from ingest.log import Fenced, Position
+from ingest.log import DeadLetter, Fenced, Position
 from storage.database import Conn
 from storage.named import load
 
@@ -39,3 +39,17 @@ def check(moved: Cursor[TupleRow], positions: Sequence[Position]) -> None:
     lost = [(p.kind, p.partition) for p in positions if (p.kind, p.partition) not in done]
     if lost:
         raise Fenced(lost)
+
+
+def bury(connection: Conn, dead: Sequence[DeadLetter]) -> None:
+    """Remembers what is passed without being counted: only what stands there is a dead letter, whatever the topic holds."""
+    connection.execute(
+        load("log")["bury"],
+        {
+            "kinds": [letter.kind for letter in dead],
+            "partitions": [letter.partition for letter in dead],
+            "offsets": [letter.offset for letter in dead],
+            "organizations": [letter.organization for letter in dead],
+            "reasons": [letter.reason for letter in dead],
+        },
+    )

@@ -9,7 +9,7 @@ import psycopg
 import structlog
 
 from aggregators.rollup import Rollup
-from ingest.log import Batch, Outcome, Position, Refusal, Unavailable
+from ingest.log import Batch, DeadLetter, Outcome, Position, Refusal, Unavailable
 from storage import fence, sink_sql
 from storage.database import Conn, StorageRefused, StorageUnavailable, connect, translate
 from storage.group import PackedBatch, Work, pack_batch, prepare
@@ -70,23 +70,30 @@ class DatabaseSink:
         batches: Sequence[Batch | PackedBatch],
         prepared: list[Work] | None = None,
         positions: Sequence[Position] = (),
+        dead: Sequence[DeadLetter] = (),
     ) -> Outcome:
         """Counts every event of the group once; `prepared` is what `prepare` made of it. See ingest.log.Sink.
 
         With `positions` the events are those of partitions of Kafka's log, each event of the partition that its key belongs to,
         and their positions are moved in the same transaction: Fenced is raised where one cannot be, and nothing is written.
         Where the database refuses events all others are counted, and the positions are not moved (`Outcome.moved`): write
-        nothing with the same positions once the refused ones are put away.
+        nothing with the same positions once the refused ones are put away. `dead` are the records that are passed uncounted.
         """
         works = self.prepare(batches) if prepared is None else prepared
-        return self._write(batches, works, positions, hold=False)
+        return self._write(batches, works, positions, dead, hold=False)
 
     def _write(
-        self, batches: Sequence[Batch | PackedBatch], works: list[Work], positions: Sequence[Position], *, hold: bool
+        self,
+        batches: Sequence[Batch | PackedBatch],
+        works: list[Work],
+        positions: Sequence[Position],
+        dead: Sequence[DeadLetter],
+        *,
+        hold: bool,
     ) -> Outcome:
         for attempt in range(1, _RETRIES + 1):
             try:
-                return self._attempt(batches, works, positions, hold=hold)
+                return self._attempt(batches, works, positions, dead, hold=hold)
             except _RETRYABLE as error:
                 self._forget()
                 log.warning("sink_retries", attempt=attempt, reason=type(error).__name__)
@@ -148,10 +155,16 @@ class DatabaseSink:
         return Outcome([refused], counted, known, moved=not positions)
 
     def _half(self, group: Sequence[Batch | PackedBatch], positions: Sequence[Position]) -> Outcome:
-        return self._write(group, self.prepare(group), positions, hold=True)
+        return self._write(group, self.prepare(group), positions, (), hold=True)
 
     def _attempt(
-        self, group: Sequence[Batch | PackedBatch], works: list[Work], positions: Sequence[Position], *, hold: bool
+        self,
+        group: Sequence[Batch | PackedBatch],
+        works: list[Work],
+        positions: Sequence[Position],
+        dead: Sequence[DeadLetter],
+        *,
+        hold: bool,
     ) -> Outcome:
         """The transaction. What needs no answer at once goes down a pipeline, so that a small batch waits for few round trips."""
         if self._connection is None:
@@ -170,6 +183,8 @@ class DatabaseSink:
                 reserved = sink_sql.batch_numbers(connection, _AHEAD - len(self._reserved))
                 if moved is not None:
                     fence.check(moved, positions)
+                if dead:
+                    fence.bury(connection, dead)
                 fresh = [work.only(self._ledgers.fresh(connection, work, positions), self._rollups) for work in works]
                 fresh = [work.written_out(batch) for work in fresh if work.frame.height]
             self._reserved += reserved()
@@ -186,7 +201,12 @@ class DatabaseSink:
                         current_reactions(connection, work.frame)
                     self._roll_up(connection, work)
                 if fresh:
-                    sink_sql.feed(connection, batch, [(work.kind, work.frame) for work in fresh])
+                    sink_sql.feed(
+                        connection,
+                        batch,
+                        [(work.kind, work.frame) for work in fresh],
+                        from_log=bool(positions),
+                    )
             if self._before_commit is not None:
                 self._before_commit(connection)
         self._names |= names

@@ -38,7 +38,7 @@ def copied(samples: list[Sample], batch: int) -> Statement:
     events = accepted(samples)
     frame: pl.DataFrame = raw_frame("system", [str(OWNER)] * len(events), events)
     statement = copy_statement(frame, "event_system").as_string(None)
-    return statement.replace("from stdin", "from '/dev/blob'"), (raw_csv(frame, batch)).decode()
+    return statement.replace("from stdin", "from '/dev/blob'"), raw_csv(frame, batch).decode()
 
 
 POLICIES = (
