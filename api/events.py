@@ -8,6 +8,7 @@ import io
 import zlib
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 from uuid import UUID
 
@@ -59,7 +60,9 @@ async def accept(request: web.Request) -> web.StreamResponse:
     organization = caller(request).organization
     try:
         if len(body) > _THREAD_ABOVE:
-            taken = await asyncio.to_thread(_take, parts, organization, body, content_type, packed=True)
+            work = partial(_take, parts, organization, body, content_type, packed=True)
+            taken = await asyncio.get_running_loop().run_in_executor(parts.computing, work)
+            del work
         else:
             taken = _take(parts, organization, body, content_type, packed=False)
     except MalformedBody as error:

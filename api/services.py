@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -20,7 +21,7 @@ from storage.database import Database
 
 @dataclass(frozen=True)
 class Services:
-    """The parts an API process needs."""
+    """The parts an API process needs. `computing` is where large requests are decoded (see ingest.direct.DirectLog)."""
 
     database: Database
     log: Log
@@ -30,6 +31,7 @@ class Services:
     hub: Hub
     observation: Observation
     now: Callable[[], dt.datetime]
+    computing: Executor | None = None
     max_body_bytes: int = 32 * 1024 * 1024
     public_operations: bool = True
     log_status: Callable[[], LogStatus] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -39,11 +40,17 @@ class EventLog:
 
 @asynccontextmanager
 async def event_log(
-    settings: Settings, url: str, database: Database, observation: Observation, *, with_worker: bool
+    settings: Settings,
+    url: str,
+    database: Database,
+    observation: Observation,
+    computing: Executor,
+    *,
+    with_worker: bool,
 ) -> AsyncIterator[EventLog]:
     """The log that the settings ask for, open while the block runs."""
     if settings.kafka_bootstrap_servers is None:
-        async with _direct(settings, url, observation) as opened:
+        async with _direct(settings, url, observation, computing) as opened:
             yield opened
     else:
         async with _over_kafka(settings, url, database, observation, with_worker=with_worker) as opened:
@@ -51,9 +58,17 @@ async def event_log(
 
 
 @asynccontextmanager
-async def _direct(settings: Settings, url: str, observation: Observation) -> AsyncIterator[EventLog]:
+async def _direct(
+    settings: Settings, url: str, observation: Observation, computing: Executor
+) -> AsyncIterator[EventLog]:
     sink = DatabaseSink(url, ROLLUPS, limits=kafka.ledger_limits(settings))
-    direct = DirectLog(sink, observation, queue_events=settings.queue_events, group_events=settings.group_events)
+    direct = DirectLog(
+        sink,
+        observation,
+        queue_events=settings.queue_events,
+        group_events=settings.group_events,
+        computing=computing,
+    )
     try:
         yield EventLog(direct)
     finally:

@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,10 @@ async def service(settings: Settings, *, demo: bool = False, whole: bool = True)
         demo_organization = await ensure_demo_organization(database) if demo else None
 
         observation = Observation()
-        opened = await stack.enter_async_context(event_log(settings, url, database, observation, with_worker=whole))
+        computing = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="computing"))
+        opened = await stack.enter_async_context(
+            event_log(settings, url, database, observation, computing, with_worker=whole)
+        )
         hub = Hub(database, observation)
         await hub.start()
         services = Services(
@@ -138,6 +142,7 @@ async def service(settings: Settings, *, demo: bool = False, whole: bool = True)
             hub=hub,
             observation=observation,
             now=utc_now,
+            computing=computing,
             max_body_bytes=settings.max_body_bytes,
             public_operations=(
                 settings.database_url is None if settings.public_operations is None else settings.public_operations

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any, Protocol, cast, runtime_checkable
 
 from ingest.log import Batch, Outcome, Packed, Refusal, Sink, Unavailable
@@ -37,12 +38,23 @@ class DirectLog:
     While one group is written, the next is prepared: when half of the time is over that the last one took, or as many events
     wait as are being written, so that neither the groups get small nor the database waits for them. Groups are written one at a
     time, in the order in which they came.
+
+    `computing` is where groups are prepared. It should be the one thread in which requests are decoded, too: Python computes in
+    one thread at a time anyway, and the thread that writes, which needs Python for moments only, would wait for each of those
+    behind every thread that computes.
     """
 
     def __init__(
-        self, sink: Sink, telemetry: Telemetry, *, queue_events: int = 100_000, group_events: int = 20_000
+        self,
+        sink: Sink,
+        telemetry: Telemetry,
+        *,
+        queue_events: int = 100_000,
+        group_events: int = 20_000,
+        computing: Executor | None = None,
     ) -> None:
         self._sink = sink
+        self._computing = computing
         self._telemetry = telemetry
         self._queue_events = queue_events
         self._group_events = group_events
@@ -123,7 +135,8 @@ class DirectLog:
         if not isinstance(self._sink, ForesightedSink):
             return None
         try:
-            return await asyncio.to_thread(self._sink.prepare, [batch for batch, _ in group])
+            batches = [batch for batch, _ in group]
+            return await asyncio.get_running_loop().run_in_executor(self._computing, self._sink.prepare, batches)
         except Exception:
             # The sink meets the same trouble again when it writes the group, and there it is answered and counted.
             return None
