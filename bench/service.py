@@ -43,7 +43,7 @@ def running() -> Iterator[Service]:
     folder = Path(tempfile.mkdtemp(prefix="streamgauge-bench-"))
     # PostgreSQL's own user must be able to enter, where this one is root.
     folder.chmod(0o755)
-    host, port = "127.0.0.1", _free_port()
+    host, port = "127.0.0.1", free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAMGAUGE_")}
     environment.pop("DATABASE_URL", None)
     environment |= {
@@ -58,7 +58,7 @@ def running() -> Iterator[Service]:
             [sys.executable, str(root / "streamgauge.py"), "run"], cwd=root, env=environment, stdout=log, stderr=log
         )
     try:
-        _wait(host, port, process, folder / "log")
+        await_answer(host, port, process, folder / "log")
         credentials = json.loads((folder / "data" / "credentials.json").read_text())
         with EmbeddedPostgres(folder / "data") as database:
             yield Service(
@@ -79,7 +79,7 @@ def running() -> Iterator[Service]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port below the range that outgoing connections take theirs from. Where the search begins differs, so that two runs do not meet."""
     for port in sorted(range(18_000, 32_000), key=lambda port: (port - os.getpid() * 97) % 14_000):
         with socket.socket() as probe:
@@ -91,7 +91,8 @@ def _free_port() -> int:
     raise RuntimeError("no port between 18000 and 32000 is free")
 
 
-def _wait(host: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def await_answer(host: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Waits until a service answers; raises RuntimeError with its log where it does not."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         try:

@@ -1,0 +1,130 @@
+"""The service at scale for the benchmarks: Apache Kafka, PostgreSQL, an API process and workers, each a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+
+from bench.service import await_answer, free_port
+from storage.embedded import EmbeddedPostgres
+from tests.servers.kafka import given_address, own_broker
+
+_ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A running API process over a broker and a database, and what starts workers beside it."""
+
+    host: str
+    port: int
+    key: str
+    organization: UUID
+    database_url: str
+    broker: str
+    folder: Path
+    environment: dict[str, str]
+
+    @contextlib.contextmanager
+    def worker(self) -> Iterator[int]:
+        """A worker while the block runs; yields its process id."""
+        with (self.folder / "worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, str(_ROOT / "streamgauge.py"), "worker"],
+                cwd=_ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            yield process.pid
+        finally:
+            _end(process)
+
+    def counted(self, kind: str) -> int:
+        """How many events of a kind are counted."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            row = connection.execute(
+                "select coalesce(sum(events), 0) from store.feed where kind = %s and organization = %s",
+                (kind, self.organization),
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@contextlib.contextmanager
+def scaled() -> Iterator[Scaled]:
+    """Starts broker, database and API, as a user would with two addresses, and stops them at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="streamgauge-bench-"))
+    folder.chmod(0o755)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        broker = given_address() or stack.enter_context(own_broker()).address
+        database = stack.enter_context(EmbeddedPostgres(folder / "database"))
+        port = free_port()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAMGAUGE_")} | {
+            "DATABASE_URL": database.start(),
+            "KAFKA_BOOTSTRAP_SERVERS": broker,
+            "STREAMGAUGE_TOPIC_PREFIX": f"bench-{os.getpid()}",
+            "STREAMGAUGE_DATA": str(folder / "data"),
+            "STREAMGAUGE_PORT": str(port),
+            "STREAMGAUGE_COLLECT_HOST": "false",
+            "STREAMGAUGE_LOG_LEVEL": "warning",
+        }
+        with (folder / "api.log").open("wb") as log:
+            api = subprocess.Popen(
+                [sys.executable, str(_ROOT / "streamgauge.py"), "api"],
+                cwd=_ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+        stack.callback(_end, api)
+        await_answer("127.0.0.1", port, api, folder / "api.log")
+        credentials = json.loads((folder / "data" / "credentials.json").read_text())
+        yield Scaled(
+            "127.0.0.1",
+            port,
+            credentials["api_key"],
+            UUID(credentials["organization_id"]),
+            environment["DATABASE_URL"],
+            broker,
+            folder,
+            environment,
+        )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def wait_for_count(service: Scaled, kind: str, count: int, *, seconds: float = 300.0) -> list[tuple[float, int]]:
+    """Watches how many events are counted until all are; the moments at which the number rose, in seconds."""
+    moments: list[tuple[float, int]] = []
+    deadline = time.monotonic() + seconds
+    while not moments or moments[-1][1] < count:
+        found = service.counted(kind)
+        if not moments or found > moments[-1][1]:
+            moments.append((time.perf_counter(), found))
+        elif time.monotonic() > deadline:
+            raise RuntimeError(f"{found} of {count} events were counted in {seconds:.0f} s")
+        time.sleep(0.02)
+    return moments
