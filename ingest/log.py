@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
@@ -44,12 +45,51 @@ class Log(Protocol):
         """Finishes what was accepted and takes no more."""
 
 
+class Position(msgspec.Struct, frozen=True):
+    """How far one partition of a kind's log is counted, and by whom: the sink moves it from `expected` to `next`, or not at all.
+
+    `partitions` is how many the kind has. `epoch` is what its owner was given when it claimed the partition: whoever has an older
+    one has lost it. `appended` is when the last record before `next` was appended, None where that is not known.
+    """
+
+    kind: str
+    partition: int
+    partitions: int
+    epoch: int
+    expected: int
+    next: int
+    appended: dt.datetime | None = None
+
+
+class Fenced(Exception):
+    """Partitions that are another's now, or counted further than was expected. Nothing of the group was written."""
+
+    def __init__(self, partitions: Sequence[tuple[str, int]]) -> None:
+        super().__init__("lost " + ", ".join(f"{kind}/{partition}" for kind, partition in partitions))
+        self.partitions = list(partitions)
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A record that is passed without being counted, and why. `organization` is what it says of itself, if anything."""
+
+    kind: str
+    partition: int
+    offset: int
+    organization: str | None
+    reason: str
+
+
 class Outcome(msgspec.Struct):
-    """What the sink made of a group of batches: refusals a batch, events counted and events known before."""
+    """What the sink made of a group of batches: refusals a batch, events counted and events known before.
+
+    `moved` is False where events were refused and positions were given: these stand where they were, until the refused events
+    have been put away.
+    """
 
     refusals: list[list[Refusal]]
     counted: int
     known: int
+    moved: bool = True
 
 
 class Sink(Protocol):

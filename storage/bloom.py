@@ -10,7 +10,11 @@ PROBES = 16
 """24 bits an id and 16 probes: about 1 in 100,000 unknown ids is taken for known and must be looked up."""
 
 
-def split(hashes: bytes) -> NDArray[np.uint64]:
+Halves = NDArray[np.uint64]
+"""Hashes as rows of two 64-bit halves."""
+
+
+def split(hashes: bytes) -> Halves:
     """Joined 16-byte hashes as rows of two 64-bit halves."""
     return np.frombuffer(hashes, dtype="<u8").reshape(-1, 2)
 
@@ -36,7 +40,7 @@ class Bloom:
         """What `Bloom` reads again."""
         return self._bits.tobytes()
 
-    def possible(self, halves: NDArray[np.uint64]) -> NDArray[np.intp]:
+    def possible(self, halves: Halves) -> NDArray[np.intp]:
         """The positions of the ids that may be in the slice; all others are certainly not. Each probe halves what is left."""
         left = np.arange(len(halves))
         for probe in range(PROBES):
@@ -48,7 +52,7 @@ class Bloom:
         return left
 
 
-def _place(halves: NDArray[np.uint64], probe: int, size: np.uint64) -> NDArray[np.uint64]:
+def _place(halves: Halves, probe: int, size: np.uint64) -> NDArray[np.uint64]:
     """Double hashing (Kirsch and Mitzenmacher 2006): the probes of an id from the two halves of its hash."""
     places: NDArray[np.uint64] = (halves[:, 0] + np.uint64(probe) * (halves[:, 1] | np.uint64(1))) % size
     return places

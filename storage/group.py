@@ -13,8 +13,8 @@ from aggregators.engine import aggregate
 from aggregators.frames import raw_frame
 from aggregators.rollup import Rollup
 from ingest.events import Event
+from ingest.identity import identities
 from ingest.log import Batch
-from storage.ledger import identities
 
 Grains = dict[str, pl.DataFrame]
 """The rows of every grain of a rollup."""

@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import bisect
-import hashlib
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from uuid import UUID
+import math
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from psycopg import Cursor
 from psycopg.rows import TupleRow
 
-from ingest.events import Event
-from storage.bloom import Bloom, split
+from ingest.identity import HASH_BYTES
+from storage.bloom import Bloom, Halves, split
 from storage.database import Conn
 
-HASH_BYTES = 16
 _PAGE = 4096
-
-
-def identity(organization: UUID, kind: str, source: str, event_id: str) -> bytes:
-    """The 16-byte hash of an event's identity. No part can hold a NUL, so no two identities read the same."""
-    text = f"{kind}\0{source}\0{event_id}"
-    return hashlib.blake2b(organization.bytes + text.encode(), digest_size=HASH_BYTES).digest()
-
-
-def identities(kind: str, owned: Iterable[tuple[UUID, Event]]) -> list[bytes]:
-    """`identity` of many events of one kind, each with its organization."""
-    hashes: list[bytes] = []
-    last: UUID | None = None
-    start = b""
-    for organization, event in owned:
-        if organization is not last:
-            last, start = organization, organization.bytes + kind.encode() + b"\0"
-        text = start + f"{event.source}\0{event.id}".encode()
-        hashes.append(hashlib.blake2b(text, digest_size=HASH_BYTES).digest())
-    return hashes
 
 
 @dataclass(frozen=True)
@@ -47,100 +26,165 @@ class LedgerLimits:
     slice_ids: int = 250_000
     slices: int = 64
 
+    def divided(self, partitions: int) -> LedgerLimits:
+        """The limits of each of so many ledgers that share the identities of a kind."""
+        return replace(self, slice_ids=max(1, self.slice_ids // max(1, partitions)))
+
+
+@dataclass(frozen=True)
+class LedgerName:
+    """Whose identities a ledger holds: those of a kind that came directly, or those of one of `partitions` partitions."""
+
+    kind: str
+    partition: int = 0
+    partitions: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.partition}/{self.partitions}" if self.partitions else self.kind
+
+    def relatives(self, counts: Iterable[int]) -> list[LedgerName]:
+        """The other ledgers that may hold an identity of this one, where its kind had so many partitions at other times.
+
+        A key's partition is a hash modulo their number, so what lies in partition p of n lay in those q of m that leave the same
+        remainder by the greatest common divisor of n and m. What came directly may lie in any.
+        """
+        own = max(1, self.partitions)
+        found = [LedgerName(self.kind)] if self.partitions else []
+        for count in sorted(set(counts) - {self.partitions}):
+            step = math.gcd(own, count)
+            found += [LedgerName(self.kind, q, count) for q in range(self.partition % step, count, step)]
+        return found
+
+
+@dataclass
+class _Known:
+    """What is read of one ledger: its recent batches, and the filters of its slices."""
+
+    name: str
+    recent: set[bytes] = field(default_factory=set)
+    batches: deque[tuple[int, list[bytes]]] = field(default_factory=deque)
+    seen: int = 0
+    slices: dict[int, Bloom] = field(default_factory=dict)
+
+    def remember(self, number: int, hashes: list[bytes]) -> None:
+        """Takes over a batch."""
+        self.batches.append((number, hashes))
+        self.recent.update(hashes)
+        self.seen = number
+
+    def forget_sealed(self, last: int) -> None:
+        """Batches up to a number are in slices now."""
+        while self.batches and self.batches[0][0] <= last:
+            self.recent.difference_update(self.batches.popleft()[1])
+
 
 class Ledger:
-    """The known identities of one kind of event, as one writer sees them.
+    """The known identities of one kind of event, or of one partition of it, as one writer sees them.
 
     Several writers may hold one each: `catch_up` reads what others added, under the lock that the sink's transaction holds.
+    What other ledgers know that may hold the same identities is read too, as long as it is in the window, and never written.
     """
 
-    def __init__(self, kind: str, limits: LedgerLimits) -> None:
-        self.kind = kind
-        self._limits = limits
-        self._recent: set[bytes] = set()
-        self._batches: deque[tuple[int, list[bytes]]] = deque()
-        self._seen = 0
-        self._slices: dict[int, Bloom] = {}
+    def __init__(self, name: LedgerName, limits: LedgerLimits) -> None:
+        self.name = name
+        self._limits = limits.divided(name.partitions)
+        self._own = _Known(str(name))
+        self._relatives: dict[str, _Known] = {}
         self._staged: tuple[Cursor[TupleRow], list[bytes]] | None = None
 
     @property
     def recent(self) -> int:
-        """Identities held in memory."""
-        return len(self._recent)
+        """Identities held in memory, relatives' included."""
+        return sum(len(known.recent) for known in self._all())
 
-    def catch_up(self, connection: Conn) -> None:
-        """Reads the slices and the batches that other writers added since the last time."""
+    def _all(self) -> list[_Known]:
+        return [self._own, *self._relatives.values()]
+
+    def catch_up(self, connection: Conn, counts: Collection[int] = ()) -> None:
+        """Reads the slices and the batches that other writers added since the last time.
+
+        `counts` are all numbers of partitions that the kind has or had.
+        """
         self._staged = None
-        known_slices = connection.execute(
-            "select slice, last_number from store.ledger_slice where kind = %s order by slice", (self.kind,)
+        for relative in self.name.relatives(counts):
+            self._relatives.setdefault(str(relative), _Known(str(relative)))
+        everyone = {known.name: known for known in self._all()}
+        listed = {"names": list(everyone), "own": self._own.name, "hours": self._limits.window_hours}
+        slices = connection.execute(
+            "select kind, slice, last_number from store.ledger_slice where kind = any(%(names)s::text[])"
+            " and (kind = %(own)s or last_at > now() - make_interval(hours => %(hours)s)) order by slice",
+            listed,
         )
         newer = connection.execute(
-            "select number, hashes from store.ledger where kind = %s and number > %s order by number",
-            (self.kind, self._seen),
+            "select l.kind, l.number, l.hashes from unnest(%(names)s::text[], %(seen)s::bigint[]) as w (kind, seen)"
+            " join store.ledger l on l.kind = w.kind and l.number > w.seen"
+            " where l.kind = %(own)s or l.accepted_at > now() - make_interval(hours => %(hours)s) order by l.number",
+            listed | {"seen": [known.seen for known in everyone.values()]},
             binary=True,
         )
-        slices = known_slices.fetchall()
-        sealed = {number for number, _ in slices}
-        if sealed != self._slices.keys():
-            for gone in self._slices.keys() - sealed:
-                del self._slices[gone]
-            for fresh in sealed - self._slices.keys():
-                row = connection.execute(
-                    "select filter from store.ledger_slice where kind = %s and slice = %s", (self.kind, fresh)
-                ).fetchone()
-                assert row is not None
-                self._slices[fresh] = Bloom(row[0])
-            last = max((number for _, number in slices), default=0)
-            while self._batches and self._batches[0][0] <= last:
-                self._recent.difference_update(self._batches.popleft()[1])
-        for number, joined in newer.fetchall():
-            self._remember(number, [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)])
+        found: dict[str, dict[int, int]] = defaultdict(dict)
+        for name, number, last in slices.fetchall():
+            found[name][number] = last
+        for known in everyone.values():
+            self._take_slices(connection, known, found[known.name])
+        for name, number, joined in newer.fetchall():
+            everyone[name].remember(number, [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)])
 
-    def _remember(self, number: int, hashes: list[bytes]) -> None:
-        self._batches.append((number, hashes))
-        self._recent.update(hashes)
-        self._seen = number
+    def _take_slices(self, connection: Conn, known: _Known, slices: dict[int, int]) -> None:
+        if slices.keys() == known.slices.keys():
+            return
+        for gone in known.slices.keys() - slices.keys():
+            del known.slices[gone]
+        for fresh in slices.keys() - known.slices.keys():
+            row = connection.execute(
+                "select filter from store.ledger_slice where kind = %s and slice = %s", (known.name, fresh)
+            ).fetchone()
+            assert row is not None
+            known.slices[fresh] = Bloom(row[0])
+        known.forget_sealed(max(slices.values(), default=0))
 
     def unknown(self, connection: Conn, hashes: Sequence[bytes]) -> list[bool]:
         """For each identity whether it is new: neither counted before nor earlier in this list."""
         here = set(hashes)
-        if len(here) == len(hashes) and self._recent.isdisjoint(here):
+        everyone = self._all()
+        if len(here) == len(hashes) and all(known.recent.isdisjoint(here) for known in everyone):
             fresh = [True] * len(hashes)
         else:
             fresh = []
             here.clear()
             for item in hashes:
-                new = item not in self._recent and item not in here
+                new = item not in here and not any(item in known.recent for known in everyone)
                 fresh.append(new)
                 if new:
                     here.add(item)
-        if self._slices:
+        if any(known.slices for known in everyone):
             positions = [position for position, new in enumerate(fresh) if new]
             halves = split(b"".join(hashes[position] for position in positions))
-            for number, bloom in self._slices.items():
-                for hit in bloom.possible(halves):
-                    position = positions[int(hit)]
-                    if fresh[position] and self._confirm(connection, number, hashes[position]):
-                        fresh[position] = False
+            for known in everyone:
+                self._look_up(connection, known, hashes, positions, halves, fresh)
         return fresh
 
-    def _confirm(self, connection: Conn, number: int, item: bytes) -> bool:
-        """Looks an identity up in a sealed slice: a filter's yes is not believed."""
-        row = connection.execute(
-            "select hashes from store.ledger_page where kind = %s and slice = %s and first <= %s order by first desc limit 1",
-            (self.kind, number, item),
-        ).fetchone()
-        if row is None:
-            return False
-        page = row[0]
-        hashes = [page[at : at + HASH_BYTES] for at in range(0, len(page), HASH_BYTES)]
-        place = bisect.bisect_left(hashes, item)
-        return place < len(hashes) and hashes[place] == item
+    def _look_up(
+        self,
+        connection: Conn,
+        known: _Known,
+        hashes: Sequence[bytes],
+        positions: list[int],
+        halves: Halves,
+        fresh: list[bool],
+    ) -> None:
+        """Takes away from `fresh` what a slice of one ledger has."""
+        for number, bloom in known.slices.items():
+            for hit in bloom.possible(halves):
+                position = positions[int(hit)]
+                if fresh[position] and _confirm(connection, known.name, number, hashes[position]):
+                    fresh[position] = False
 
     def add(self, connection: Conn, hashes: list[bytes]) -> None:
         """Writes new identities; memory takes them over with `commit`, once the transaction is through."""
         written = connection.execute(
-            "insert into store.ledger (kind, hashes) values (%s, %b) returning number", (self.kind, b"".join(hashes))
+            "insert into store.ledger (kind, hashes) values (%s, %b) returning number",
+            (self._own.name, b"".join(hashes)),
         )
         self._staged = (written, hashes)
 
@@ -150,18 +194,18 @@ class Ledger:
             written, hashes = self._staged
             row = written.fetchone()
             assert row is not None
-            self._remember(row[0], hashes)
+            self._own.remember(row[0], hashes)
             self._staged = None
 
     def wants_sealing(self) -> bool:
         """Whether enough recent identities have gathered to seal a slice and keep as many in memory."""
-        return len(self._recent) >= 2 * self._limits.slice_ids
+        return len(self._own.recent) >= 2 * self._limits.slice_ids
 
     def seal(self, connection: Conn) -> None:
         """Moves the older recent batches into a slice and drops slices out of the window. Inside the sink's lock."""
         rows: list[tuple[int, list[bytes]]] = []
         ids = 0
-        for number, hashes in self._batches:
+        for number, hashes in self._own.batches:
             if ids >= self._limits.slice_ids:
                 break
             rows.append((number, hashes))
@@ -173,18 +217,32 @@ class Ledger:
             "with gone as (delete from store.ledger where kind = %(kind)s and number <= %(last)s returning accepted_at)"
             " insert into store.ledger_slice (kind, slice, last_number, ids, first_at, last_at, filter)"
             " select %(kind)s, %(last)s, %(last)s, %(ids)s, min(accepted_at), max(accepted_at), %(filter)b from gone",
-            {"kind": self.kind, "last": last, "ids": ids, "filter": Bloom.of(joined).tobytes()},
+            {"kind": self._own.name, "last": last, "ids": ids, "filter": Bloom.of(joined).tobytes()},
         )
         with connection.cursor() as cursor:
             cursor.executemany(
                 "insert into store.ledger_page (kind, slice, first, hashes) values (%s, %s, %b, %b)",
                 [
-                    (self.kind, last, ordered[at], b"".join(ordered[at : at + _PAGE]))
+                    (self._own.name, last, ordered[at], b"".join(ordered[at : at + _PAGE]))
                     for at in range(0, len(ordered), _PAGE)
                 ],
             )
         connection.execute(
             "delete from store.ledger_slice where kind = %(kind)s and (last_at < now() - make_interval(hours => %(hours)s)"
             " or slice not in (select slice from store.ledger_slice where kind = %(kind)s order by slice desc limit %(slices)s))",
-            {"kind": self.kind, "hours": self._limits.window_hours, "slices": self._limits.slices},
+            {"kind": self._own.name, "hours": self._limits.window_hours, "slices": self._limits.slices},
         )
+
+
+def _confirm(connection: Conn, name: str, number: int, item: bytes) -> bool:
+    """Looks an identity up in a sealed slice: a filter's yes is not believed."""
+    row = connection.execute(
+        "select hashes from store.ledger_page where kind = %s and slice = %s and first <= %s order by first desc limit 1",
+        (name, number, item),
+    ).fetchone()
+    if row is None:
+        return False
+    page = row[0]
+    hashes = [page[at : at + HASH_BYTES] for at in range(0, len(page), HASH_BYTES)]
+    place = bisect.bisect_left(hashes, item)
+    return place < len(hashes) and hashes[place] == item

@@ -11,6 +11,7 @@ from psycopg.sql import SQL, Identifier
 
 from storage import sink_sql
 from storage.database import Conn
+from storage.ledger import LedgerName
 from storage.reactions import current_reactions, merge_reactions
 
 Frames = Callable[[Conn, dt.datetime, dt.datetime], Iterator[pl.DataFrame]]
@@ -56,7 +57,7 @@ def rebuild_reactions(connection: Conn, frames: Frames, start: dt.datetime, end:
     Go from the last range to the first: a state that no event backs is taken away, and an earlier range brings the one before it.
     """
     with connection.transaction():
-        sink_sql.lock_kind(connection, "view")
+        sink_sql.lock_ledger(connection, LedgerName("view"))
         _recompute(connection, frames, start, end)
         connection.execute(
             "delete from store.video_reaction s where s.time >= %s and s.time < %s and not exists"

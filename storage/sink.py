@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Sequence
-from itertools import compress
 
 import psycopg
 import structlog
 
 from aggregators.rollup import Rollup
-from ingest.log import Batch, Outcome, Refusal, Unavailable
-from storage import sink_sql
+from ingest.log import Batch, DeadLetter, Outcome, Position, Refusal, Unavailable
+from storage import fence, sink_sql
 from storage.database import Conn, StorageRefused, StorageUnavailable, connect, translate
 from storage.group import Work, prepare
-from storage.ledger import Ledger, LedgerLimits
+from storage.ledger import LedgerLimits
+from storage.ledgers import Ledgers
 from storage.reactions import current_reactions
 from storage.rollup_write import RollupWriter
 
@@ -37,8 +36,7 @@ class DatabaseSink:
     ) -> None:
         self._url = url
         self._rollups = rollups
-        self._limits = limits or LedgerLimits()
-        self._ledgers: dict[str, Ledger] = {}
+        self._ledgers = Ledgers(limits or LedgerLimits())
         self._writers: dict[tuple[str, str], RollupWriter] = {}
         self._names: set[tuple[str, str, str]] = set()
         self._connection: Conn | None = None
@@ -50,24 +48,51 @@ class DatabaseSink:
             self._connection.close()
             self._connection = None
 
+    def keep(self, held: Sequence[Position]) -> None:
+        """Lets go of what is known of partitions that are no longer held."""
+        self._ledgers.keep(held)
+
     def prepare(self, batches: Sequence[Batch]) -> list[Work]:
         """Does what needs no database. Any thread may call it while another one writes."""
         return prepare(batches, self._rollups)
 
-    def write(self, batches: Sequence[Batch], prepared: list[Work] | None = None) -> Outcome:
-        """Counts every event of the group once; `prepared` is what `prepare` made of it. See ingest.log.Sink."""
+    def write(
+        self,
+        batches: Sequence[Batch],
+        prepared: list[Work] | None = None,
+        positions: Sequence[Position] = (),
+        dead: Sequence[DeadLetter] = (),
+    ) -> Outcome:
+        """Counts every event of the group once; `prepared` is what `prepare` made of it. See ingest.log.Sink.
+
+        With `positions` the events are those of partitions of Kafka's log, each event of the partition that its key belongs to,
+        and their positions are moved in the same transaction: Fenced is raised where one cannot be, and nothing is written.
+        Where the database refuses events all others are counted, and the positions are not moved (`Outcome.moved`): write
+        nothing with the same positions once the refused ones are put away. `dead` are the records that are passed uncounted.
+        """
         works = self.prepare(batches) if prepared is None else prepared
+        return self._write(batches, works, positions, dead, hold=False)
+
+    def _write(
+        self,
+        batches: Sequence[Batch],
+        works: list[Work],
+        positions: Sequence[Position],
+        dead: Sequence[DeadLetter],
+        *,
+        hold: bool,
+    ) -> Outcome:
         for attempt in range(1, _RETRIES + 1):
             try:
-                return self._attempt(batches, works)
+                return self._attempt(batches, works, positions, dead, hold=hold)
             except _RETRYABLE as error:
                 self._forget()
                 log.warning("sink_retries", attempt=attempt, reason=type(error).__name__)
             except psycopg.Error as error:
                 self._forget()
                 translated = translate(error)
-                if isinstance(translated, StorageRefused):
-                    return self._bisect(batches, str(translated))
+                if isinstance(translated, StorageRefused) and batches:
+                    return self._bisect(batches, str(translated), positions)
                 raise Unavailable(f"the database cannot take events: {translated}", retry_after=2.0) from error
             except StorageUnavailable as error:
                 raise Unavailable(f"the database cannot take events: {error}", retry_after=2.0) from error
@@ -75,86 +100,98 @@ class DatabaseSink:
 
     def _forget(self) -> None:
         """After a failure nothing in memory is trusted: connection and ledgers are made anew."""
-        self._ledgers.clear()
+        self._ledgers.forget()
         self._writers.clear()
         self._names.clear()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _bisect(self, batches: Sequence[Batch], reason: str) -> Outcome:
-        """The database refused something: halves the group until only the guilty events are left out."""
+    def _bisect(self, batches: Sequence[Batch], reason: str, positions: Sequence[Position]) -> Outcome:
+        """The database refused something: halves the group until only the guilty events are left out.
+
+        Each half is a transaction of its own that holds the positions and does not move them: what it counts is known should
+        the partition be read again from there.
+        """
         if len(batches) > 1:
             middle = len(batches) // 2
-            halves = [self.write(batches[:middle]), self.write(batches[middle:])]
+            halves = [self._half(part, positions) for part in (batches[:middle], batches[middle:])]
             refusals = halves[0].refusals + halves[1].refusals
-            return Outcome(refusals, halves[0].counted + halves[1].counted, halves[0].known + halves[1].known)
+            return Outcome(
+                refusals,
+                halves[0].counted + halves[1].counted,
+                halves[0].known + halves[1].known,
+                moved=not positions,
+            )
         batch = batches[0]
         if len(batch.events) == 1:
             log.warning("event_refused_by_database", kind=batch.events[0].kind, reason=reason)
-            return Outcome([[Refusal(0, f"event: refused when it was stored: {reason}")]], 0, 0)
+            refusal = Refusal(0, f"event: refused when it was stored: {reason}")
+            return Outcome([[refusal]], 0, 0, moved=not positions)
         # Lower numbers first: the half that is written raises its sources' marks.
         order = sorted(range(len(batch.events)), key=lambda position: batch.events[position].sequence or 0)
         middle = len(order) // 2
         halves, refused = [], []
         for half in (order[:middle], order[middle:]):
-            outcome = self.write([Batch(batch.organization, [batch.events[position] for position in half])])
+            outcome = self._half([Batch(batch.organization, [batch.events[p] for p in half])], positions)
             refused += [Refusal(half[refusal.position], refusal.error) for refusal in outcome.refusals[0]]
             halves.append(outcome)
         refused.sort(key=lambda refusal: refusal.position)
-        return Outcome([refused], sum(half.counted for half in halves), sum(half.known for half in halves))
+        counted, known = sum(half.counted for half in halves), sum(half.known for half in halves)
+        return Outcome([refused], counted, known, moved=not positions)
 
-    def _attempt(self, batches: Sequence[Batch], works: list[Work]) -> Outcome:
+    def _half(self, batches: Sequence[Batch], positions: Sequence[Position]) -> Outcome:
+        return self._write(batches, self.prepare(batches), positions, (), hold=True)
+
+    def _attempt(
+        self,
+        batches: Sequence[Batch],
+        works: list[Work],
+        positions: Sequence[Position],
+        dead: Sequence[DeadLetter],
+        *,
+        hold: bool,
+    ) -> Outcome:
         """The transaction. What needs no answer at once goes down a pipeline, so that a small batch waits for few round trips."""
         if self._connection is None:
             self._connection = connect(self._url, name="sink")
         connection = self._connection
-        ledgers = [self._ledger(work.kind) for work in works]
+        self._ledgers.begin()
         names: set[tuple[str, str, str]] = set()
         with connection.transaction():
             with connection.pipeline():
-                # One writer a kind at a time: what it reads of the ledger is all there is. Kinds in one order, so no two wait in a ring.
+                # The rows of the partitions first, then the kinds in one order, so that no two writers wait in a ring.
+                moved = fence.move(connection, positions, hold=hold) if positions else None
                 for work in works:
-                    sink_sql.lock_kind(connection, work.kind)
+                    self._ledgers.lock(connection, work.kind, positions)
                 batch = sink_sql.next_batch(connection)
-                fresh = [self._fresh(connection, ledger, work) for ledger, work in zip(ledgers, works, strict=True)]
+                if moved is not None:
+                    fence.check(moved, positions)
+                if dead:
+                    fence.bury(connection, dead)
+                fresh = [work.only(self._ledgers.fresh(connection, work, positions), self._rollups) for work in works]
                 fresh = [work for work in fresh if work.events]
             for work in fresh:
                 sink_sql.copy_raw(connection, work.kind, work.frame, batch())
             with connection.pipeline():
                 for work in fresh:
                     names |= self._new_names(connection, work)
+                for work in fresh:
+                    sink_sql.merge_alone(connection, work.kind)
+                for work in fresh:
                     if work.kind == "view":
                         current_reactions(connection, work.frame)
-                for work in fresh:
                     self._roll_up(connection, work)
                 if fresh:
                     sink_sql.feed(connection, batch(), [(work.kind, work.frame) for work in fresh])
             if self._before_commit is not None:
                 self._before_commit(connection)
         self._names |= names
-        for ledger in ledgers:
-            ledger.commit()
-            if ledger.wants_sealing():
-                self._seal(connection, ledger)
+        self._ledgers.commit(connection)
         counted = sum(len(work.events) for work in fresh)
-        return Outcome([[] for _ in batches], counted, sum(len(work.events) for work in works) - counted)
-
-    def _ledger(self, kind: str) -> Ledger:
-        if kind not in self._ledgers:
-            self._ledgers[kind] = Ledger(kind, self._limits)
-        return self._ledgers[kind]
-
-    def _fresh(self, connection: Conn, ledger: Ledger, work: Work) -> Work:
-        """Leaves out what was counted before, and writes down what is counted now."""
-        ledger.catch_up(connection)
-        keep = list(sink_sql.above_known(connection, work.kind, work.organizations, work.events, work.numbered))
-        new = ledger.unknown(connection, work.hashes)
-        keep += compress(work.named, new)
-        hashes = list(compress(work.hashes, new))
-        if hashes:
-            ledger.add(connection, hashes)
-        return work.only(sorted(keep), self._rollups)
+        return Outcome(
+            [[] for _ in batches], counted, sum(len(work.events) for work in works) - counted, moved=not hold
+        )
 
     def _new_names(self, connection: Conn, work: Work) -> set[tuple[str, str, str]]:
         """Remembers the metric names that an organization uses for the first time; returns them."""
@@ -172,11 +209,3 @@ class DatabaseSink:
                 if writer is None:
                     writer = self._writers[rollup.name, grain] = RollupWriter(connection, rollup, grain)
                 writer.add(connection, rows)
-
-    def _seal(self, connection: Conn, ledger: Ledger) -> None:
-        with connection.transaction():
-            sink_sql.lock_kind(connection, ledger.kind)
-            ledger.catch_up(connection)
-            if ledger.wants_sealing():
-                ledger.seal(connection)
-        log.info("ledger_sealed", kind=ledger.kind, at=dt.datetime.now(dt.UTC).isoformat())

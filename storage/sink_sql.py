@@ -12,11 +12,12 @@ from aggregators.frames import spans
 from ingest.events import Event
 from storage.arrays import plain_digits
 from storage.database import Conn
+from storage.ledger import LedgerName
 
 CHANNEL = "streamgauge_commit"
 """Where a commit is announced; the payload is the feed's new position. A hint: truth is read from the feed."""
 
-LOCKS = {"kind": 731_001, "rollup": 731_002, "feed": 731_003}
+LOCKS = {"kind": 731_001, "rollup": 731_002, "feed": 731_003, "merge": 731_004}
 """First keys of the advisory locks; the second key is the hash of a kind's or rollup's name."""
 
 
@@ -24,9 +25,29 @@ _PIECE = 2_000
 """Raw rows that are written out at once."""
 
 
-def lock_kind(connection: Conn, kind: str) -> None:
-    """Until the transaction ends, this is the only writer of the kind."""
-    connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (LOCKS["kind"], kind))
+def lock_ledger(connection: Conn, name: LedgerName) -> None:
+    """Until the transaction ends, this is the only writer of the ledger.
+
+    The direct log's ledger excludes every other writer of its kind, for it may hold any identity. That of a partition excludes
+    the direct log, and whoever else writes the partition by the row that its offset stands in.
+    """
+    if not name.partitions:
+        connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (LOCKS["kind"], name.kind))
+        return
+    share_kind(connection, name.kind)
+    connection.execute(
+        "select from store.log_partition where kind = %s and partition = %s for update", (name.kind, name.partition)
+    )
+
+
+def share_kind(connection: Conn, kind: str) -> None:
+    """Until the transaction ends, the direct log writes nothing of the kind."""
+    connection.execute("select pg_advisory_xact_lock_shared(%s, hashtext(%s))", (LOCKS["kind"], kind))
+
+
+def merge_alone(connection: Conn, kind: str) -> None:
+    """Until the transaction ends, this is the only writer of the rollups of a kind: sketches are read, merged and written whole."""
+    connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (LOCKS["merge"], kind))
 
 
 def share_rollup(connection: Conn, name: str) -> None:
