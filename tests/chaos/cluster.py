@@ -7,6 +7,7 @@ import http.client
 import json
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+import psycopg
 
 from storage.database import Database
 from tests.chaos.sender import Sender
@@ -30,7 +33,12 @@ class Service:
 
     def __init__(self, name: str, arguments: tuple[str, ...], folder: Path, environment: dict[str, str]) -> None:
         self.name = name
-        self._command = [sys.executable, str(ROOT / "streamgauge.py"), *arguments]
+        self._command = [
+            sys.executable,
+            (__import__("os").environ.get("CHAOS_STAND_IN") if arguments[0] != "run" else None)
+            or str(ROOT / "streamgauge.py"),
+            *arguments,
+        ]
         self._folder = folder
         self._log = folder / "log"
         self._environment = clean_environment(folder / "data") | environment
@@ -91,6 +99,8 @@ class Cluster:
         self.broker = broker
         self.services: dict[str, Service] = {}
         self.ended = threading.Event()
+        self.prefix = database_url.rpartition("/")[2]
+        """Of the topics' names: the database's, so that no two tests have the same."""
         (self.port,) = free_ports(1)
         self._folder = folder
         self._settings = {
@@ -100,6 +110,11 @@ class Cluster:
             "STREAMGAUGE_LOG_FORMAT": "json",
             **settings,
         }
+        if broker is not None:
+            self._settings |= {
+                "KAFKA_BOOTSTRAP_SERVERS": broker.address,
+                "STREAMGAUGE_TOPIC_PREFIX": self.prefix,
+            }
         self.organizations, self.keys = asyncio.run(_organizations(database_url))
 
     def start(self, name: str, *arguments: str, **settings: str) -> Service:
@@ -108,6 +123,20 @@ class Cluster:
         self.services[name] = service
         service.start()
         return service
+
+    def command(self, *arguments: str, seconds: float = 60.0) -> str:
+        """What a command of ours prints that must succeed."""
+        environment = clean_environment(self._folder / "command") | self._settings
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "streamgauge.py"), *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def start_all(self) -> None:
         """Starts what an installation has: everything in one process, or with a broker an API and two workers; waits for them."""
@@ -118,6 +147,23 @@ class Cluster:
             for name in ("worker-1", "worker-2"):
                 self.start(name, "worker")
         self.wait_until_it_answers()
+        self.wait_until_owned()
+        for service in self.services.values():
+            assert service.child.is_running(), f"{service.name} ended: {service.log()[-2_000:]}"
+
+    def wait_until_owned(self) -> None:
+        """Returns once every worker that runs has partitions of its own."""
+        workers = [service for name, service in self.services.items() if name.startswith("worker") and service.running]
+
+        def owned() -> bool:
+            with psycopg.connect(self.database_url) as connection:
+                owners = {row[0] for row in connection.execute("select owner from store.log_partition").fetchall()}
+            return None not in owners and all(
+                any(f"/{worker.child.process.pid}/" in owner for owner in owners) for worker in workers
+            )
+
+        if workers:
+            wait_until(owned, "the workers to have partitions", 60)
 
     def wait_until_it_answers(self, seconds: float = 60.0) -> None:
         """Returns once the API takes requests."""

@@ -21,6 +21,8 @@ from tests.servers.timescale import own_timescale
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261124"))
 """Walks start from it; another one takes another way."""
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "600"))
+"""Of the long walk over Kafka."""
 
 
 @pytest.fixture(scope="package")
@@ -57,6 +59,17 @@ def direct(shared_database: Server, chaos_template: str) -> Iterator[Cluster]:
     with (
         copied(shared_database.address, chaos_template) as url,
         cluster(shared_database, url, None) as made,
+    ):
+        made.start_all()
+        yield made
+
+
+@pytest.fixture
+def scaled(shared_database: Server, shared_broker: Server, chaos_template: str) -> Iterator[Cluster]:
+    """An installation whose log is Kafka: an API and two workers."""
+    with (
+        copied(shared_database.address, chaos_template) as url,
+        cluster(shared_database, url, shared_broker) as made,
     ):
         made.start_all()
         yield made

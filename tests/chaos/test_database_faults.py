@@ -18,21 +18,11 @@ from tests.chaos.cluster import Cluster, cluster
 from tests.chaos.conftest import SEED
 from tests.chaos.expected import assert_right
 from tests.chaos.sender import Sender
-from tests.chaos.walk import flowing
+from tests.chaos.walk import flowing, sent
 from tests.integration.stored import run, scalar
 from tests.servers.server import Server
 from tests.servers.timescale import TimescaleProcess
 from tests.service_process import wait_until
-
-
-def sent(senders: list[Sender], batches: int = 4) -> None:
-    """Returns when each sender has had so many more batches accepted."""
-    goals = [sender.answers.taken + batches for sender in senders]
-    wait_until(
-        lambda: all(one.answers.taken >= goal for one, goal in zip(senders, goals, strict=True)),
-        "events to be taken",
-        60,
-    )
 
 
 def test_the_database_is_killed_and_comes_back(direct: Cluster) -> None:

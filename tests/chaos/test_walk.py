@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos import actions
 from tests.chaos.cluster import Cluster
-from tests.chaos.conftest import SEED
+from tests.chaos.conftest import SECONDS, SEED
 from tests.chaos.expected import assert_right
 from tests.chaos.walk import planned, walk
 
@@ -27,6 +27,19 @@ def test_a_short_walk_over_the_direct_log(direct: Cluster) -> None:
 @pytest.mark.timeout(600)
 def test_a_long_walk_over_the_direct_log(direct: Cluster) -> None:
     _walked(direct, 180)
+
+
+@pytest.mark.timeout(300)
+def test_a_short_walk_over_kafka(scaled: Cluster) -> None:
+    senders = walk(scaled, planned(SEED, actions.KAFKA, 40), SEED)
+    assert_right(scaled, senders, at_least=1_000)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(SECONDS * 3 + 300)
+def test_a_long_walk_over_kafka(scaled: Cluster) -> None:
+    senders = walk(scaled, planned(SEED, actions.KAFKA, SECONDS), SEED)
+    assert_right(scaled, senders, at_least=1_000)
 
 
 def _walked(direct: Cluster, seconds: float) -> None:

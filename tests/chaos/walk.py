@@ -13,6 +13,7 @@ from random import Random
 from tests.chaos.cluster import Cluster
 from tests.chaos.sender import Background, Sender
 from tests.chaos.workload import Workload
+from tests.service_process import wait_until
 
 BATCH = 40
 PAUSE_S = 0.15
@@ -85,6 +86,16 @@ def flowing(cluster: Cluster, seed: int) -> Iterator[list[Sender]]:
             yield senders
         finally:
             stop.set()
+
+
+def sent(senders: list[Sender], batches: int = 4) -> None:
+    """Returns when each sender has had so many more batches accepted."""
+    goals = [sender.answers.taken + batches for sender in senders]
+    wait_until(
+        lambda: all(one.answers.taken >= goal for one, goal in zip(senders, goals, strict=True)),
+        "events to be taken",
+        60,
+    )
 
 
 def _next_batch(sender: Sender, flow: Workload, random: Random) -> None:

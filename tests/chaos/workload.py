@@ -50,12 +50,17 @@ class Workload:
             drawn.append(self._random.choice(GARBLINGS)(event))
         return drawn
 
+    def of_kind(self, kind: str, time: dt.datetime = START) -> dict[str, Any]:
+        """The data of an event of a kind, drawn."""
+        data: dict[str, Any] = getattr(self, f"_{kind}")(time)
+        return data
+
     def _draw(self, ago: dt.timedelta, *, numbered: bool | None = None) -> Sample:
         random = self._random
         kind = random.choice(("system", "system", "enterprise", "trade", "view", "view"))
         self._numbers[kind] += 1
         time = START - ago + dt.timedelta(microseconds=random.randrange(SPAN_S * 1_000_000))
-        data = getattr(self, f"_{kind}")(time)
+        data = self.of_kind(kind, time)
         if numbered is None:
             numbered = random.random() < 0.25
         if not numbered:
@@ -112,7 +117,7 @@ class Workload:
         # A trade's time is that of its data, so another time is another payload there.
         match random.choice(("same", "payload", "time")):
             case "payload":
-                return sample.again(data=getattr(self, f"_{event['type']}")(START))
+                return sample.again(data=self.of_kind(event["type"]))
             case "time":
                 return sample.again(time=(START + dt.timedelta(seconds=random.randrange(SPAN_S))).isoformat())
             case _:
