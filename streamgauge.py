@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import datetime as dt
 import logging
 import os
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,9 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-LONGEST_STOP_S = 10.0
-"""A stop takes a second or two. After so many it is taken for stuck."""
-
 console = Console(stderr=True, highlight=False)
 
 
@@ -80,52 +74,80 @@ def run(
         bool, typer.Option("--demo", help="Add an organization with simulated data, labelled as such.")
     ] = False,
 ) -> None:
-    """Run everything in one process: database, API, sink, scheduler and this host's own metrics."""
-    found = _settings()
-    try:
-        _runner()(_serve(found, demo))
-    except OSError as error:
-        _fail(f"port {found.port}: {error.strerror or error}")
+    """Run everything in one process: API, sink (with Kafka: a worker), scheduler, this host's own metrics; a database if none is set."""
+    from front.serving import run_command
+
+    sys.exit(run_command(_settings(), console, demo=demo))
 
 
-def _runner() -> Any:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run
-    return uvloop.run
+@app.command()
+def api() -> None:
+    """Run an API process, one of as many as are wanted. Without Kafka it writes to the database itself."""
+    from front.serving import run_command
+
+    sys.exit(run_command(_settings(), console, whole=False))
 
 
-async def _serve(found: Settings, demo: bool) -> None:
-    from front.parts import service
+@app.command()
+def worker() -> None:
+    """Run a worker, which counts what is in Kafka. Exit code 3 where too many events could not be counted."""
+    from front.serving import worker_command
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    started = loop.time()
-    async with service(found, demo=demo) as running:
-        console.print(f"\n[bold]Streamgauge[/] is up after {loop.time() - started:.1f} s at [bold]{running.url}[/]")
-        if running.sign_in:
-            console.print(f"  sign in (once, within the hour)  {running.sign_in}", soft_wrap=True)
-        if running.credentials:
-            console.print(f"  API key and password            {running.credentials}", soft_wrap=True)
-        console.print("  stop                            Ctrl-C\n")
-        await stop.wait()
-        console.print("stopping…")
-        _end_for_sure(found.data)
+    sys.exit(worker_command(_settings(), console))
 
 
-def _end_for_sure(data: Path) -> None:
-    """Ends the process where something holds it up: what was accepted is committed, and the database ends by itself."""
+@app.command()
+def scheduler() -> None:
+    """Run the jobs that nobody asks for: housekeeping."""
+    from front.serving import scheduler_command
 
-    def end() -> None:
-        print(f"not stopped after {LONGEST_STOP_S:.0f} s: ended; nothing accepted is lost ({data})", file=sys.stderr)
-        os._exit(1)
+    sys.exit(scheduler_command(_settings(), console))
 
-    watchdog = threading.Timer(LONGEST_STOP_S, end)
-    watchdog.daemon = True
-    watchdog.start()
+
+@app.command()
+def health() -> None:
+    """Ask this process's kind whether it is well: a worker where STREAMGAUGE_METRICS_PORT is set, else the API. Exit code 1 if not."""
+    from front.health import health_command
+
+    sys.exit(health_command(_settings(), console))
+
+
+@app.command()
+def partitions(
+    kind: Annotated[str, typer.Argument(help="system, enterprise, trade or view.")],
+    count: Annotated[int, typer.Argument(help="The new number: a multiple of what there is.")],
+) -> None:
+    """Raise the number of a topic's partitions. Events of that kind get 503 until the log is drained and it is done."""
+    from front.log_commands import partitions_command
+
+    sys.exit(partitions_command(_settings(), kind, count, console))
+
+
+dead_letters = typer.Typer(help="Records that could not be counted.", no_args_is_help=True)
+app.add_typer(dead_letters, name="dead-letters")
+
+
+@dead_letters.command("list")
+def list_dead_letters(
+    limit: Annotated[int, typer.Option(help="At most so many, the newest first.")] = 50,
+    reason: Annotated[str | None, typer.Option(help="Only those whose reason contains this.")] = None,
+    replayed: Annotated[bool, typer.Option("--replayed", help="Those too that were sent again.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="One JSON object a line, with the record's value.")] = False,
+) -> None:
+    """List them with their reasons."""
+    from front.log_commands import list_command
+
+    sys.exit(list_command(_settings(), limit, reason, replayed, json_, console))
+
+
+@dead_letters.command("replay")
+def replay_dead_letters(
+    reason: Annotated[str | None, typer.Option(help="Only those whose reason contains this.")] = None,
+) -> None:
+    """Send them to their topics again, each once."""
+    from front.log_commands import replay_command
+
+    sys.exit(replay_command(_settings(), reason, console))
 
 
 @app.command()
@@ -165,6 +187,10 @@ def _moment(text: str | None, option: str) -> dt.datetime | None:
     raise InvalidSetting(f"{option}: expected a date or a time such as 2026-01-05")
 
 
+_TO = typer.Option(help="http: to the service; kafka: straight to the topics (DATABASE_URL is needed too).")
+_ORGANIZATION = typer.Option(help="Whose they are, with --to kafka; by default that of credentials.json.")
+
+
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The file; .gz is read as it is.")],
@@ -176,11 +202,32 @@ def import_(
     write_rejected: Annotated[
         bool, typer.Option("--write-rejected", help="Write every rejected row to FILE.rejected.ndjson.")
     ] = False,
+    to: Annotated[str, _TO] = "http",
+    organization: Annotated[str | None, _ORGANIZATION] = None,
 ) -> None:
     """Import a file. Started again, it goes on where it was; no row counts twice."""
     from front.importing import import_command
+    from front.targets import Target
 
-    sys.exit(import_command(_settings(), file, as_, map_ or [], kind, url, api_key, write_rejected, console))
+    target = Target(to, url, api_key, organization)
+    sys.exit(import_command(_settings(), file, as_, map_ or [], kind, target, write_rejected, console))
+
+
+@app.command()
+def collect(
+    url: Annotated[str | None, typer.Option(help="The service; by default that of credentials.json.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="By default that of credentials.json.")] = None,
+    spool: Annotated[
+        Path | None, typer.Option(help="A file for what waits while the service is away, kept when this ends.")
+    ] = None,
+    to: Annotated[str, _TO] = "http",
+    organization: Annotated[str | None, _ORGANIZATION] = None,
+) -> None:
+    """Measure this host every second and send it, until it is stopped."""
+    from front.collecting import collect_command
+    from front.targets import Target
+
+    sys.exit(collect_command(_settings(), Target(to, url, api_key, organization), spool, console))
 
 
 @app.command()

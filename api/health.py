@@ -28,11 +28,16 @@ async def health(request: web.Request) -> web.StreamResponse:
     return json_answer(Health("ok", "ok"))
 
 
+def admit_operations(request: web.Request) -> None:
+    """Lets in whoever has a credential, and anybody where STREAMGAUGE_PUBLIC_OPERATIONS is on; raises Problem 401 otherwise."""
+    if not services(request).public_operations and request.get(PRINCIPAL) is None:
+        raise Problem(401, "a credential is needed", headers={"WWW-Authenticate": "Bearer"})
+
+
 async def prometheus(request: web.Request) -> web.StreamResponse:
     """The service's own counters in Prometheus' text format. They hold no organization's data."""
+    admit_operations(request)
     parts = services(request)
-    if not parts.public_operations and request.get(PRINCIPAL) is None:
-        raise Problem(401, "a credential is needed", headers={"WWW-Authenticate": "Bearer"})
     return web.Response(
         body=parts.observation.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
     )

@@ -13,6 +13,7 @@ from api.observation import Observation
 from api.stream.hub import Hub
 from ingest.events.decode import Limits
 from ingest.log import Log
+from ingest.log_status import LogStatus
 from ingest.names import MetricNames
 from storage.database import Database
 
@@ -31,6 +32,10 @@ class Services:
     now: Callable[[], dt.datetime]
     max_body_bytes: int = 32 * 1024 * 1024
     public_operations: bool = True
+    log_status: Callable[[], LogStatus] | None = None
+    """How Kafka's log is; None where the log is the direct one."""
+    stall_s: float = 30.0
+    """After which a partition that has events and does not move is called stuck."""
 
 
 SERVICES = web.AppKey("services", Services)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from random import Random
 
 from rich.console import Console
 from rich.markup import escape
 
-from front.parts import CREDENTIALS
-from front.settings import InvalidSetting, Settings
-from ingest.collectors.client import Client, CollectorError
+from front.settings import Settings
+from front.targets import Target, opened
+from ingest.collectors.client import CollectorError
 from ingest.collectors.importers import BadMapping, FileFault, Summary, import_file, parse_mapping
 from ingest.collectors.progress import ImportProgress, show_summary
+from ingest.log import Unavailable
+from storage.database import StorageUnavailable
 
 _GOES_ON = "Start the same command again: it goes on where it was, and no row counts twice."
 
@@ -25,8 +26,7 @@ def import_command(
     fmt: str,
     options: list[str],
     kind: str | None,
-    url: str | None,
-    api_key: str | None,
+    target: Target,
     write_rejected: bool,
     console: Console,
 ) -> int:
@@ -36,12 +36,11 @@ def import_command(
     """
     try:
         mapping = parse_mapping(options)
-        address, key = _target(settings, url, api_key)
-        summary = asyncio.run(_import(file, fmt, mapping, kind, address, key, write_rejected, console))
+        summary = asyncio.run(_import(settings, file, fmt, mapping, kind, target, write_rejected, console))
     except (BadMapping, FileFault) as error:
         console.print(f"[bold red]error[/] {escape(str(error))}")
         return 2
-    except CollectorError as error:
+    except (CollectorError, Unavailable, StorageUnavailable) as error:
         console.print(f"[bold red]error[/] {escape(str(error))}\n{_GOES_ON}")
         return 1
     except KeyboardInterrupt:
@@ -51,33 +50,19 @@ def import_command(
     return 0
 
 
-def _target(settings: Settings, url: str | None, api_key: str | None) -> tuple[str, str]:
-    """Where to send to, and the key: as given, else from credentials.json."""
-    if url and api_key:
-        return url, api_key
-    path = settings.data / CREDENTIALS
-    try:
-        known = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InvalidSetting(
-            f"{path}: is not there; start the service first (streamgauge run), or give --url and --api-key"
-        ) from None
-    return url or known["url"], api_key or known["api_key"]
-
-
 async def _import(
+    settings: Settings,
     file: Path,
     fmt: str,
     mapping: dict[str, str],
     kind: str | None,
-    url: str,
-    key: str,
+    target: Target,
     write_rejected: bool,
     console: Console,
 ) -> Summary:
     random = Random()  # noqa: S311  (spreads retries, nothing secret)
     with ImportProgress(console, file.name) as progress:
-        async with Client(url, key, random=random) as client:
+        async with opened(settings, target, random) as client:
             return await import_file(
                 file,
                 fmt,

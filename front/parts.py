@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import json
 import os
 import secrets
@@ -28,25 +27,25 @@ from api.observation import Observation
 from api.serve import serving
 from api.services import Services
 from api.stream.hub import Hub
+from front import kafka
+from front.event_log import event_log
 from front.settings import InvalidSetting, Settings
 from ingest.collectors.host import HostCollector
 from ingest.collectors.incarnation import incarnation
-from ingest.direct import DirectLog
 from ingest.events import Event
-from ingest.events.decode import Limits
 from ingest.log import Batch, Log
+from ingest.log_status import LogStatus
 from ingest.names import MetricNames
 from jobs.demo import run_demo
+from jobs.log_monitor import LogMonitor
 from jobs.scheduler import housekeeping
 from storage.bootstrap import ADMIN_EMAIL, Bootstrap, bootstrap, ensure_demo_organization
 from storage.database import Database
 from storage.embedded import EmbeddedPostgres
-from storage.ledger import LedgerLimits
 from storage.metric_names import known_names
 from storage.migrate import migrate
 from storage.recompute import rebuild
 from storage.sessions import create_sign_in_link
-from storage.sink import DatabaseSink
 
 log = structlog.get_logger(__name__)
 
@@ -98,20 +97,23 @@ def _write_private(path: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class Running:
-    """A service that answers: where, and the link that signs its admin in once."""
+    """A service that answers: where, and the link that signs its admin in once. `worker` ends by itself only where it must."""
 
     url: str
     sign_in: str | None
     credentials: Path | None
     organization: UUID
     demo: UUID | None
+    worker: asyncio.Task[None] | None
 
 
 @asynccontextmanager
-async def service(settings: Settings, *, demo: bool) -> AsyncIterator[Running]:
-    """Runs everything in this process while the block does: API, sink, scheduler and collectors."""
-    if settings.kafka_bootstrap_servers:
-        raise InvalidSetting("KAFKA_BOOTSTRAP_SERVERS: this version takes events by the direct log only")
+async def service(settings: Settings, *, demo: bool = False, whole: bool = True) -> AsyncIterator[Running]:
+    """Runs the service in this process while the block does.
+
+    The `whole` one has everything in it: API, sink or worker, scheduler and collectors. Otherwise it is an API process, one of
+    as many as are wanted.
+    """
     settings.data.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         url = await _entered(stack, database_url(settings))
@@ -125,22 +127,14 @@ async def service(settings: Settings, *, demo: bool) -> AsyncIterator[Running]:
         demo_organization = await ensure_demo_organization(database) if demo else None
 
         observation = Observation()
-        sink = DatabaseSink(
-            url, ROLLUPS, limits=LedgerLimits(window_hours=settings.ledger_hours, slices=settings.ledger_slices)
-        )
-        stack.callback(sink.close)
-        direct = DirectLog(sink, observation, queue_events=settings.queue_events, group_events=settings.group_events)
-        stack.push_async_callback(direct.close)
+        opened = await stack.enter_async_context(event_log(settings, url, database, observation, with_worker=whole))
         hub = Hub(database, observation)
         await hub.start()
         services = Services(
             database=database,
-            log=direct,
+            log=opened.log,
             names=MetricNames(await known_names(database), limit=settings.metric_names),
-            limits=Limits(
-                earliest=dt.datetime.combine(settings.earliest, dt.time(), dt.UTC),
-                ahead=dt.timedelta(minutes=settings.ahead_minutes),
-            ),
+            limits=kafka.limits(settings),
             authenticator=Authenticator(database, jwt_secret(settings)),
             hub=hub,
             observation=observation,
@@ -149,18 +143,21 @@ async def service(settings: Settings, *, demo: bool) -> AsyncIterator[Running]:
             public_operations=(
                 settings.database_url is None if settings.public_operations is None else settings.public_operations
             ),
+            log_status=_status_of(opened.monitor),
+            stall_s=settings.stall_seconds,
         )
         tasks = await stack.enter_async_context(_tasks())
         port = await stack.enter_async_context(serving(application(services), settings.host, settings.port))
-        await stack.enter_async_context(housekeeping(database))
-        if unfilled:
+        if whole:
+            await stack.enter_async_context(housekeeping(database))
+        if unfilled and whole:
             stopping = threading.Event()
             stack.callback(stopping.set)
             tasks(lambda: asyncio.to_thread(_fill, url, unfilled, stopping))
-        if settings.collect_host:
-            tasks(_host_collector(direct, first.organization).run)
+        if settings.collect_host and whole:
+            tasks(_host_collector(opened.log, first.organization).run)
         if demo_organization is not None:
-            tasks(lambda: run_demo(_publisher(direct, demo_organization), utc_now, Random(DEMO_SEED)))  # noqa: S311
+            tasks(lambda: run_demo(_publisher(opened.log, demo_organization), utc_now, Random(DEMO_SEED)))  # noqa: S311
         base = settings.public_url or f"http://127.0.0.1:{port}"
         _refresh_url(settings.data / CREDENTIALS, base)
         yield Running(
@@ -169,7 +166,12 @@ async def service(settings: Settings, *, demo: bool) -> AsyncIterator[Running]:
             credentials=settings.data / CREDENTIALS if (settings.data / CREDENTIALS).exists() else None,
             organization=first.organization,
             demo=demo_organization,
+            worker=opened.worker,
         )
+
+
+def _status_of(monitor: LogMonitor | None) -> Callable[[], LogStatus] | None:
+    return None if monitor is None else lambda: monitor.status
 
 
 class _StoppedError(Exception):
@@ -222,18 +224,18 @@ async def _tasks() -> AsyncIterator[Callable[[Callable[[], Awaitable[object]]], 
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _publisher(direct: Log, organization: UUID) -> Callable[[list[Event]], Awaitable[None]]:
+def _publisher(log_: Log, organization: UUID) -> Callable[[list[Event]], Awaitable[None]]:
     async def publish(events: list[Event]) -> None:
-        for refusal in await direct.publish(Batch(organization, events)):
+        for refusal in await log_.publish(Batch(organization, events)):
             log.warning("own_event_refused", id=events[refusal.position].id, error=refusal.error)
 
     return publish
 
 
-def _host_collector(direct: Log, organization: UUID) -> HostCollector:
+def _host_collector(log_: Log, organization: UUID) -> HostCollector:
     random = Random()  # noqa: S311  (spreads retries and names this start; nothing secret)
     return HostCollector(
-        _publisher(direct, organization),
+        _publisher(log_, organization),
         hostname=socket.gethostname() or "localhost",
         incarnation=incarnation(utc_now(), random),
         clock=utc_now,

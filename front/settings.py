@@ -29,6 +29,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metric_names: different names an organization may use, a kind. ledger_hours, ledger_slices: how long an id is known.
     collect_host: whether `run` collects this host's own metrics. log_format: console or json. log_level: debug to error.
     public_operations: whether /metrics is open without a credential.
+    topic_prefix: what Kafka's topics' names start with. partitions, log_retention_hours, replication: of topics that are made.
+    compression: of records. kafka_security, kafka_mechanism, kafka_username, kafka_password, kafka_ca_file: how to get in.
+    session_seconds: after which a worker that is silent loses its partitions. stall_seconds: after which a partition that has
+    events and is not moved on is called stuck. dead_letter_limit: in 10 minutes. metrics_port: where a worker tells its figures.
     """
 
     host: str = "127.0.0.1"
@@ -48,6 +52,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ledger_slices: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 64
     collect_host: bool = True
     public_operations: bool | None = None
+    topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "streamgauge"
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 8
+    log_retention_hours: Annotated[int, msgspec.Meta(ge=1)] = 168
+    replication: Annotated[int, msgspec.Meta(ge=1, le=10)] = 1
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_username: str | None = None
+    kafka_password: str | None = None
+    kafka_ca_file: str | None = None
+    session_seconds: Annotated[int, msgspec.Meta(ge=1, le=300)] = 10
+    stall_seconds: Annotated[int, msgspec.Meta(ge=1)] = 30
+    dead_letter_limit: Annotated[int, msgspec.Meta(ge=0)] = 1_000
+    metrics_port: Port | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -56,6 +74,11 @@ NAMES = {
     "database_url": "DATABASE_URL",
     "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
     "jwt_secret": "JWT_SECRET",
+    "kafka_security": "KAFKA_SECURITY_PROTOCOL",
+    "kafka_mechanism": "KAFKA_SASL_MECHANISM",
+    "kafka_username": "KAFKA_USERNAME",
+    "kafka_password": "KAFKA_PASSWORD",
+    "kafka_ca_file": "KAFKA_CA_FILE",
 }
 """Settings that go by the name that other software gives them too."""
 

@@ -13,13 +13,12 @@ import structlog
 
 from ingest.kafka.consumer import LogConsumer, OutOfRange, Place, Slice
 from ingest.kafka.intake import Intake, organization_header, parse_organization
-from ingest.kafka.producer import Producer
 from ingest.log import Fenced, Position, Unavailable
 from ingest.telemetry import LogTelemetry
 from jobs.claims import Claims
 from jobs.storing import Group, Storing
 from storage.database import Database, QueryTooSlow, StorageUnavailable
-from storage.log_partitions import LogPartitions
+from storage.log_partitions import Claim, LogPartitions
 from storage.organizations import existing
 from storage.sink import DatabaseSink
 
@@ -48,7 +47,6 @@ class Worker:
         database: Database,
         partitions: LogPartitions,
         consumer: Callable[[], LogConsumer],
-        producer: Producer,
         intake: Intake,
         sink: DatabaseSink,
         storing: Storing,
@@ -61,7 +59,6 @@ class Worker:
         self._database = database
         self._partitions = partitions
         self._make_consumer = consumer
-        self._producer = producer
         self._intake = intake
         self._sink = sink
         self._storing = storing
@@ -76,6 +73,7 @@ class Worker:
         self._waiting: list[Slice] = []
         self._not_before: dict[Place, float] = {}
         self._told_at = 0.0
+        self._void: list[Place] = []
         self._committing: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
 
@@ -95,6 +93,8 @@ class Worker:
                 await self._pause(_RETRY_S)
             finally:
                 await self._end(consumer)
+        with contextlib.suppress(StorageUnavailable, QueryTooSlow):
+            await self._partitions.release(self._owner)
 
     async def _work(self, consumer: LogConsumer) -> None:
         """Reads and writes until it is stopped, or the consumer must be made anew (raises Unavailable)."""
@@ -113,7 +113,11 @@ class Worker:
                 await self._finish(consumer, claims)
             if self._waiting and (self._writing is None or _events(self._waiting) >= self._group_events):
                 await self._next(consumer, claims)
-            self._tell(consumer, claims)
+            if self._void:
+                # Nothing was refused yet, since there was nothing to write; the database says that it would be.
+                lost, self._void = self._void, []
+                await self._reset(consumer, claims, lost)
+            await self._tell(consumer, claims)
             if consumer.silent_s(self._now()) > _SILENT_S:
                 raise Unavailable(f"no broker has answered for {_SILENT_S:.0f} s; the consumer is made anew")
 
@@ -206,6 +210,7 @@ class Worker:
         held = set(claims.held)
         claims.drop(held)
         consumer.give_back(held)
+        consumer.refresh()
         later = asyncio.get_running_loop().time() + self._session_s
         with contextlib.suppress(StorageUnavailable, QueryTooSlow):
             for owner in await self._partitions.owners(lost):
@@ -240,12 +245,18 @@ class Worker:
 
         self._committing = asyncio.create_task(commit(), name="courtesy")
 
-    def _tell(self, consumer: LogConsumer, claims: Claims) -> None:
+    async def _tell(self, consumer: LogConsumer, claims: Claims) -> None:
         """Once a second: how fresh the partitions are that have nothing more, and how far behind the others are."""
         loop = asyncio.get_running_loop()
         if loop.time() - self._told_at < _TELL_S or (self._telling is not None and not self._telling.done()):
             return
         self._told_at = loop.time()
+        try:
+            await self._watch(consumer, claims)
+        except (StorageUnavailable, QueryTooSlow) as error:
+            log.info("freshness_untold", reason=str(error))
+
+    async def _watch(self, consumer: LogConsumer, claims: Claims) -> None:
         busy = {(part.kind, part.partition) for part in self._waiting}
         if self._written is not None:
             busy |= {(position.kind, position.partition) for position in self._written.positions}
@@ -253,15 +264,17 @@ class Worker:
         self._telemetry.owned({place: max(0, end - claims.counted[place]) for place, end in ends.items()})
         idle = claims.held.keys() - busy
         drained = consumer.drained(idle)
-        fresh = [(claims.held[place], drained.get(place)) for place in sorted(idle)]
+        for place, (_, end) in drained.items():
+            if end > claims.taken[place] and await self._partitions.skip(claims.held[place], claims.taken[place], end):
+                claims.taken[place] = claims.counted[place] = end
+        fresh = [(claims.held[place], drained[place][0] if place in drained else None) for place in sorted(idle)]
+        self._telling = asyncio.create_task(self._tell_fresh(fresh), name="tell-fresh")
 
-        async def tell() -> None:
-            try:
-                await self._partitions.tell_fresh(fresh)
-            except (StorageUnavailable, QueryTooSlow) as error:
-                log.info("freshness_untold", reason=str(error))
-
-        self._telling = asyncio.create_task(tell(), name="tell-fresh")
+    async def _tell_fresh(self, fresh: list[tuple[Claim, dt.datetime | None]]) -> None:
+        try:
+            self._void = await self._partitions.tell_fresh(fresh)
+        except (StorageUnavailable, QueryTooSlow) as error:
+            log.info("freshness_untold", reason=str(error))
 
     async def _pause(self, seconds: float) -> None:
         """Waits, unless it is stopped."""

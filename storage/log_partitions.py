@@ -17,7 +17,7 @@ Place = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Topic:
+class LogTopic:
     """A kind's topic: its number of partitions, and whether it takes no events because that number is being raised."""
 
     kind: str
@@ -67,18 +67,18 @@ class LogPartitions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def register(self, counts: Mapping[str, int]) -> list[Topic]:
+    async def register(self, counts: Mapping[str, int]) -> list[LogTopic]:
         """Enters kinds that are new here, each with that many partitions; returns all. A kind that is known keeps its number."""
         async with self._database.owner() as connection:
             for kind, partitions in sorted(counts.items()):
                 await connection.execute(load("log")["register_topic"], {"kind": kind, "partitions": partitions})
             await connection.execute(load("log")["register_partitions"])
-            return await _all(connection, Topic, "topics")
+            return await _all(connection, LogTopic, "topics")
 
-    async def topics(self) -> list[Topic]:
+    async def topics(self) -> list[LogTopic]:
         """Every kind's topic."""
         async with self._database.owner() as connection:
-            return await _all(connection, Topic, "topics")
+            return await _all(connection, LogTopic, "topics")
 
     async def claim(self, places: Collection[Place], owner: str) -> list[Claim]:
         """Makes `owner` the only one who may move these partitions on; what others hold of them is worth nothing from now on.
@@ -108,29 +108,29 @@ class LogPartitions:
             )
             return cursor.rowcount == 1
 
-    async def tell_fresh(self, fresh: Sequence[tuple[Claim, dt.datetime | None]]) -> None:
-        """Says of partitions that are held up to when everything that was appended is counted; None says only that they are held."""
-        if fresh:
-            async with self._database.owner() as connection:
-                await connection.execute(
-                    load("log")["tell_fresh"],
-                    {
-                        **_places([(claim.kind, claim.partition) for claim, _ in fresh]),
-                        "epochs": [claim.epoch for claim, _ in fresh],
-                        "fresh": [time for _, time in fresh],
-                    },
-                )
+    async def tell_fresh(self, fresh: Sequence[tuple[Claim, dt.datetime | None]]) -> list[Place]:
+        """Says of partitions that are held up to when everything that was appended is counted; None says only that they are held.
+
+        Returns those whose claim is no longer good.
+        """
+        if not fresh:
+            return []
+        async with self._database.owner() as connection:
+            cursor = await connection.execute(
+                load("log")["tell_fresh"],
+                {
+                    **_places([(claim.kind, claim.partition) for claim, _ in fresh]),
+                    "epochs": [claim.epoch for claim, _ in fresh],
+                    "fresh": [time for _, time in fresh],
+                },
+            )
+            told = set(await cursor.fetchall())
+            return [place for claim, _ in fresh if (place := (claim.kind, claim.partition)) not in told]
 
     async def release(self, owner: str) -> None:
         """An owner ends; its partitions are nobody's until they are claimed."""
         async with self._database.owner() as connection:
             await connection.execute(load("log")["release"], {"owner": owner})
-
-    async def fresh_until(self) -> dict[str, dt.datetime]:
-        """For each kind the time up to which everything that was appended is counted."""
-        async with self._database.owner() as connection:
-            cursor = await connection.execute(load("log")["fresh_until"])
-            return dict(await cursor.fetchall())
 
     async def progress(self) -> list[Progress]:
         """How far every partition is."""

@@ -183,7 +183,12 @@ class DatabaseSink:
                         current_reactions(connection, work.frame)
                     self._roll_up(connection, work)
                 if fresh:
-                    sink_sql.feed(connection, batch(), [(work.kind, work.frame) for work in fresh])
+                    sink_sql.feed(
+                        connection,
+                        batch(),
+                        [(work.kind, work.frame) for work in fresh],
+                        from_log=bool(positions),
+                    )
             if self._before_commit is not None:
                 self._before_commit(connection)
         self._names |= names

@@ -162,10 +162,11 @@ def metric_names(connection: Conn, used: Collection[tuple[str, str, str]]) -> No
     )
 
 
-def feed(connection: Conn, batch: int, written: Sequence[tuple[str, pl.DataFrame]]) -> None:
+def feed(connection: Conn, batch: int, written: Sequence[tuple[str, pl.DataFrame]], *, from_log: bool = False) -> None:
     """Gives the batch its place in the feed: the last statements before the commit, under a lock held no longer than that.
 
-    Positions are handed out in the order of the commits, so a reader that has seen one has seen all before it.
+    Positions are handed out in the order of the commits, so a reader that has seen one has seen all before it. What is accepted
+    directly is in at the commit; of what comes `from_log` the least fresh partition says how much is.
     """
     lines = [(organization, kind, *span) for kind, frame in written for organization, *span in spans(frame)]
     connection.execute("select pg_advisory_xact_lock(%s)", (LOCKS["feed"],))
@@ -178,9 +179,13 @@ def feed(connection: Conn, batch: int, written: Sequence[tuple[str, pl.DataFrame
         " with ordinality as s (organization, kind, events, first_time, last_time, n)"
         " returning position, organization, kind, committed_at)"
         " insert into store.watermark (organization, kind, position, committed_at)"
-        " select organization, kind, position, committed_at from written order by organization, kind"
-        " on conflict (organization, kind) do update set position = excluded.position, committed_at = excluded.committed_at",
+        " select organization, kind, position, case when %(log)s then least(committed_at,"
+        " (select min(p.fresh_until) from store.log_partition p where p.kind = w.kind)) else committed_at end"
+        " from written as w order by organization, kind"
+        " on conflict (organization, kind) do update set position = excluded.position,"
+        " committed_at = greatest(watermark.committed_at, excluded.committed_at)",
         {
+            "log": from_log,
             "lines": len(lines),
             "batch": batch,
             "o": [line[0] for line in lines],

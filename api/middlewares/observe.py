@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 
 from api.errors import TITLES, Problem
-from api.freshness import RECEIVED
+from api.freshness import receive
 from api.routing import Handler
 from api.services import services
 from storage.database import QueryTooSlow, StorageUnavailable
@@ -26,7 +26,7 @@ _GIVEN_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}").fullmatch
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answers whatever happens. A request id that the caller sends is kept."""
     started = request[_STARTED] = time.perf_counter()
-    request[RECEIVED] = services(request).now()
+    receive(request)
     given = request.headers.get("X-Request-ID", "")
     request_id = request[_REQUEST_ID] = given if _GIVEN_ID(given) else secrets.token_hex(8)
     try:

@@ -213,10 +213,13 @@ class LogConsumer:
             if records and not self._all_stale and self._place(partition) not in self._stale
         ]
 
-    def drained(self, places: Iterable[Place]) -> dict[Place, dt.datetime]:
-        """Of these, the partitions that had nothing more when they were last asked, and when that was at the least."""
+    def drained(self, places: Iterable[Place]) -> dict[Place, tuple[dt.datetime, int]]:
+        """Of these, the partitions that had nothing more when they were last asked: when that was at the least, and their end.
+
+        The end lies behind the last record where something else stands there, such as the mark of a transaction.
+        """
         assert self._consumer is not None
-        found: dict[Place, dt.datetime] = {}
+        found: dict[Place, tuple[dt.datetime, int]] = {}
         if self._getting is not None and self._getting.done():
             # Records are taken from the consumer already that nobody has seen yet.
             return found
@@ -232,7 +235,7 @@ class LogConsumer:
                     and state.position == end
                     and not state.paused
                 ):
-                    found[place] = _moment(asked) - dt.timedelta(seconds=FETCH_WAIT_S)
+                    found[place] = _moment(asked) - dt.timedelta(seconds=FETCH_WAIT_S), int(end)
         return found
 
     def silent_s(self, now: dt.datetime) -> float:
@@ -256,6 +259,11 @@ class LogConsumer:
                 if end is not None:
                     found[place] = end
         return found
+
+    def refresh(self) -> None:
+        """Asks which partitions there are, without waiting for the answer: new ones bring a rebalance."""
+        assert self._consumer is not None
+        self._consumer._client.force_metadata_update()
 
     async def commit(self, offsets: Mapping[Place, int]) -> None:
         """Tells Kafka how far the partitions are, as a courtesy to whoever looks there. Raises Unavailable."""

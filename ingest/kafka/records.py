@@ -30,7 +30,7 @@ class Record(NamedTuple):
     headers: Headers
 
 
-def encode(event: Event) -> bytes:
+def event_json(event: Event) -> bytes:
     """The CloudEvent in JSON, every number exact; decoding it gives the same event."""
     return _JSON.encode(event)
 

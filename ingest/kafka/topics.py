@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from ingest.kafka.cluster import Cluster
+from ingest.log import Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -45,11 +46,13 @@ class TopicShape:
 
 @asynccontextmanager
 async def admin(cluster: Cluster) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A client for topics, open while the block runs."""
+    """A client for topics, open while the block runs. What goes wrong in it with Kafka becomes Unavailable."""
     client = AIOKafkaAdminClient(**cluster.client(), request_timeout_ms=15_000)
     try:
         await client.start()
         yield client
+    except (KafkaError, OSError) as error:
+        raise Unavailable(f"Kafka does not answer: {type(error).__name__}: {error}", retry_after=2.0) from error
     finally:
         await client.close()
 

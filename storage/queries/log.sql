@@ -52,7 +52,7 @@ select p.kind, p.partition, p.owner, p.epoch, p.next_offset from store.log_parti
 join unnest(%(kinds)s::text[], %(partitions)s::integer[]) as w (kind, partition) using (kind, partition)
 
 -- name: skip
-update store.log_partition set next_offset = %(next)s, moved_at = clock_timestamp(), appended_at = null
+update store.log_partition set next_offset = %(next)s, moved_at = clock_timestamp()
 where kind = %(kind)s and partition = %(partition)s and epoch = %(epoch)s and next_offset = %(expected)s
 
 -- name: tell_fresh
@@ -61,13 +61,10 @@ set fresh_until = greatest(p.fresh_until, w.fresh), seen_at = clock_timestamp()
 from unnest(%(kinds)s::text[], %(partitions)s::integer[], %(epochs)s::bigint[], %(fresh)s::timestamptz[])
     as w (kind, partition, epoch, fresh)
 where (p.kind, p.partition, p.epoch) = (w.kind, w.partition, w.epoch)
+returning p.kind, p.partition
 
 -- name: release
 update store.log_partition set owner = null where owner = %(owner)s
-
--- name: fresh_until
-select p.kind, min(p.fresh_until) as fresh_until
-from store.log_partition as p join store.log_topic as t using (kind) where p.partition < t.partitions group by p.kind
 
 -- name: progress
 select p.kind, p.partition, p.next_offset, p.owner, p.fresh_until,
@@ -114,3 +111,14 @@ where kind = %(kind)s and partitions < %(count)s
 
 -- name: fence_all
 update store.log_partition set epoch = epoch + 1 where kind = %(kind)s
+
+-- name: prune_dead_letters
+delete from store.dead_letter where dead_at < now() - make_interval(days => %(days)s)
+
+-- name: prune_retired_ledgers
+delete from store.ledger as l using store.log_topic as t
+where l.kind like t.kind || '/%%' and l.kind not like '%%/' || t.partitions::text
+    and l.accepted_at < now() - make_interval(hours => %(hours)s)
+
+-- name: prune_ledger_slices
+delete from store.ledger_slice where last_at < now() - make_interval(hours => %(hours)s)

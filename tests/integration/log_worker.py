@@ -27,7 +27,7 @@ from ingest.log import Outcome
 from ingest.names import MetricNames
 from jobs.storing import DeadLetterLimit, Storing
 from jobs.worker import Worker
-from storage.database import Conn, Database
+from storage.database import Conn, Database, StorageUnavailable
 from storage.ledger import LedgerLimits
 from storage.log_partitions import LogPartitions
 from storage.sink import DatabaseSink
@@ -137,9 +137,10 @@ class Bench:
         before_commit: Callable[[Conn], None] | None = None,
         limits: LedgerLimits | None = None,
         session_s: float = 2.0,
+        heard: HeardByWorker | None = None,
     ) -> AsyncIterator[Running]:
         """A worker in this loop."""
-        heard = HeardByWorker()
+        heard = heard or HeardByWorker()
         owner = f"worker-{next(_numbers)}"
         producer = Producer(self.cluster)
         sink = DatabaseSink(self.url, ROLLUPS, limits=limits, before_commit=before_commit)
@@ -148,7 +149,6 @@ class Bench:
             database=self.database,
             partitions=self.partitions,
             consumer=lambda: LogConsumer(self.cluster, list(KINDS), client_id=owner, session_s=session_s),
-            producer=producer,
             intake=Intake(Limits(), MetricNames().refusal),
             sink=sink,
             storing=Storing(
@@ -179,7 +179,10 @@ class Bench:
                     for running in self.workers:
                         if running.task.done():
                             running.task.result()
-                    progress = await self.partitions.progress()
+                    try:
+                        progress = await self.partitions.progress()
+                    except StorageUnavailable:
+                        continue  # the test may have ended the connection
                     places = {self._partition(p.kind, p.partition): p.next_offset for p in progress}
                     ends = await consumer.end_offsets(list(places))
                     if all(ends[place] <= offset for place, offset in places.items()):
