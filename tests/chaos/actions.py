@@ -33,6 +33,7 @@ def restart(role: str, weight: int) -> Action:
 
     def do(cluster: Cluster, random: Random) -> None:
         service = _some(cluster, random, role)
+        service.keep()
         # One that is still starting has nothing to finish.
         assert service.stop(10) in (0, -15), service.log()[-2_000:]
         service.start()
@@ -127,7 +128,7 @@ DIRECT = (
 
 KAFKA = (
     kill("worker", 5),
-    freeze("worker", 8.0, 2),
+    freeze("worker", 5.0, 2),
     restart("worker", 2),
     rebalance(3),
     kill("api", 2),

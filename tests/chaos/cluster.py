@@ -33,12 +33,7 @@ class Service:
 
     def __init__(self, name: str, arguments: tuple[str, ...], folder: Path, environment: dict[str, str]) -> None:
         self.name = name
-        self._command = [
-            sys.executable,
-            (__import__("os").environ.get("CHAOS_STAND_IN") if arguments[0] != "run" else None)
-            or str(ROOT / "streamgauge.py"),
-            *arguments,
-        ]
+        self._command = [sys.executable, str(ROOT / "streamgauge.py"), *arguments]
         self._folder = folder
         self._log = folder / "log"
         self._environment = clean_environment(folder / "data") | environment
@@ -114,6 +109,9 @@ class Cluster:
             self._settings |= {
                 "KAFKA_BOOTSTRAP_SERVERS": broker.address,
                 "STREAMGAUGE_TOPIC_PREFIX": self.prefix,
+                "STREAMGAUGE_PARTITIONS": "4",
+                "STREAMGAUGE_SESSION_SECONDS": "3",
+                **settings,
             }
         self.organizations, self.keys = asyncio.run(_organizations(database_url))
 

@@ -49,7 +49,7 @@ def assert_right(cluster: Cluster, senders: Sequence[Sender], *, at_least: int =
     accepted = [sample for sender in senders for sample in sender.accepted]
     number = len(first_of_each(accepted))
     assert number >= at_least, f"only {number} events were accepted: that means little"
-    wait_until(lambda: counted(cluster, senders), f"{number} events to be counted", seconds)
+    wait_until_counted(cluster, senders, seconds)
     if cluster.broker is not None:
         # What was sent again stands behind them; it must not have counted either.
         wait_until(lambda: drained(cluster), "the log to be drained", seconds)
@@ -57,9 +57,13 @@ def assert_right(cluster: Cluster, senders: Sequence[Sender], *, at_least: int =
     assert wrong(cluster.database_url, accepted, cluster.organizations) == []
 
 
-def counted(cluster: Cluster, senders: Sequence[Sender]) -> bool:
-    """Whether as many events are counted as were accepted."""
-    return number_of(cluster) >= len(first_of_each(sample for sender in senders for sample in sender.accepted))
+def wait_until_counted(cluster: Cluster, senders: Sequence[Sender], seconds: float = 60.0) -> None:
+    """Returns once as many events are counted as were accepted; fails with who waits for what."""
+    number = len(first_of_each(sample for sender in senders for sample in sender.accepted))
+    try:
+        wait_until(lambda: number_of(cluster) >= number, f"{number} events to be counted", seconds)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; {number_of(cluster)} are; {_behind(cluster)}") from None
 
 
 def number_of(cluster: Cluster) -> int:
@@ -69,6 +73,21 @@ def number_of(cluster: Cluster) -> int:
         row = connection.execute(SQL("select ") + SQL(" + ").join(parts)).fetchone()
         assert row is not None
         return int(row[0])
+
+
+def _behind(cluster: Cluster) -> str:
+    """Which partitions are not at their end, whose they are, and what the database's connections are at."""
+    with psycopg.connect(cluster.database_url) as connection:
+        activity = connection.execute(
+            "select application_name, state, wait_event, now() - state_change as since, left(query, 80)"
+            " from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        ).fetchall()
+        rows = connection.execute(
+            "select kind, partition, next_offset, owner, epoch from store.log_partition"
+        ).fetchall()
+    last = topics.ends(cluster) if cluster.broker is not None else {}
+    behind = [row for row in rows if row[2] < last.get((row[0], row[1]), 0)]
+    return "\n".join(["behind are", *map(str, behind), "connections", *map(str, activity)])
 
 
 def drained(cluster: Cluster) -> bool:

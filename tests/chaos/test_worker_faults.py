@@ -7,7 +7,7 @@ import pytest
 from tests.chaos.cluster import Cluster, Service
 from tests.chaos.conftest import SEED
 from tests.chaos.database import Blocker
-from tests.chaos.expected import assert_right, counted, number_of
+from tests.chaos.expected import assert_right, number_of, wait_until_counted
 from tests.chaos.sender import Sender
 from tests.chaos.walk import flowing, sent
 from tests.chaos.workload import Workload
@@ -37,7 +37,7 @@ def test_workers_killed_before_the_database_has_committed(scaled: Cluster) -> No
         for name in ("worker-1", "worker-2"):
             scaled.services[name].start()
         scaled.wait_until_owned()
-        wait_until(lambda: counted(scaled, senders), f"what was killed at {step} to be counted", 60)
+        wait_until_counted(scaled, senders)
     assert_right(scaled, senders)
 
 
@@ -70,7 +70,7 @@ def test_a_worker_frozen_in_its_transaction_is_replaced_and_refused_when_it_wake
         scaled.services["worker-2"].kill()
     scaled.services["worker-2"].start()
     # All of it, while the other sleeps: also what that has locked in the database.
-    wait_until(lambda: counted(scaled, senders), "the frozen worker's events to be counted by the other", 60)
+    wait_until_counted(scaled, senders)
     senders.append(batch(scaled, flow))
     frozen.child.thaw()
     wait_until(lambda: "group_fenced" in frozen.log(), "the worker that woke up to be refused", 30)
