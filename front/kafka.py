@@ -102,7 +102,7 @@ async def kafka_log(settings: Settings, partitions: LogPartitions, telemetry: Te
         partitions.topics,
         telemetry,
         queue_events=settings.queue_events,
-        compression=compression(settings),
+        compression=record_compression(settings),
     )
     await opened.start()
     try:
@@ -111,7 +111,7 @@ async def kafka_log(settings: Settings, partitions: LogPartitions, telemetry: Te
         await opened.close()
 
 
-def compression(settings: Settings) -> str | None:
+def record_compression(settings: Settings) -> str | None:
     """The compression as Kafka's client takes it."""
     return None if settings.compression == "none" else settings.compression
 
@@ -123,7 +123,7 @@ async def worker(
     """A worker and what it works with."""
     owner = owner_name(socket.gethostname(), os.getpid(), utc_now())
     where = cluster(settings)
-    producer = Producer(where, compression=compression(settings))
+    producer = Producer(where, compression=record_compression(settings))
     sink = DatabaseSink(url, ROLLUPS, limits=ledger_limits(settings))
     names = MetricNames(await known_names(database), limit=settings.metric_names)
     try:

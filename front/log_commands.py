@@ -85,7 +85,7 @@ def replay_command(settings: Settings, reason: str | None, console: Console) -> 
     """Sends dead letters again; returns 0, or 1 where something is away."""
 
     async def work(database: Database) -> None:
-        producer = Producer(kafka.cluster(settings), compression=kafka.compression(settings))
+        producer = Producer(kafka.cluster(settings), compression=kafka.record_compression(settings))
         try:
             done = await replay(
                 kafka.cluster(settings), LogPartitions(database), DeadLetters(database), producer, reason=reason

@@ -149,7 +149,7 @@ async def service(settings: Settings, *, demo: bool = False, whole: bool = True)
         tasks = await stack.enter_async_context(_tasks())
         port = await stack.enter_async_context(serving(application(services), settings.host, settings.port))
         if whole:
-            await stack.enter_async_context(housekeeping(database))
+            await stack.enter_async_context(housekeeping(database, ledger_hours=settings.ledger_hours))
         if unfilled and whole:
             stopping = threading.Event()
             stack.callback(stopping.set)

@@ -130,7 +130,7 @@ async def _schedule(settings: Settings, console: Console) -> int:
     async with contextlib.AsyncExitStack() as stack:
         database = await _opened(stack, settings.database_url)
         _tell_metrics(stack, settings, Observation())
-        await stack.enter_async_context(housekeeping(database))
+        await stack.enter_async_context(housekeeping(database, ledger_hours=settings.ledger_hours))
         console.print("[bold]Streamgauge[/] scheduler is at work; stop it with Ctrl-C")
         await stop.wait()
         _end_for_sure(settings)

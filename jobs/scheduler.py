@@ -11,20 +11,23 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from storage.database import Database, StorageUnavailable
-from storage.retention import prune_feed, prune_sources
+from storage.dead_letters import DeadLetters
+from storage.retention import prune_feed, prune_ledgers, prune_sources
 from storage.sessions import prune_expired
 
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def housekeeping(database: Database) -> AsyncIterator[None]:
+async def housekeeping(database: Database, *, ledger_hours: int = 48) -> AsyncIterator[None]:
     """Runs the jobs while the block does. Each may run in several processes at once: all of them only delete what is over."""
     scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
     jobs: list[tuple[str, int, Callable[[], Awaitable[int]]]] = [
         ("expired_sessions", 3_600, lambda: prune_expired(database, now=datetime.now(UTC))),
         ("old_feed", 600, lambda: prune_feed(database)),
         ("silent_sources", 86_400, lambda: prune_sources(database)),
+        ("retired_ledgers", 3_600, lambda: prune_ledgers(database, hours=ledger_hours)),
+        ("old_dead_letters", 86_400, lambda: DeadLetters(database).prune(days=90)),
     ]
     for name, seconds, job in jobs:
         scheduler.add_job(_run, IntervalTrigger(seconds=seconds), args=(name, job), id=name)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -14,37 +14,17 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from ingest.kafka.cluster import Cluster
+from ingest.kafka.slices import OutOfRange, Place, Slice
 from ingest.kafka.topics import MAX_MESSAGE_BYTES
 from ingest.log import Unavailable
 
 log = structlog.get_logger(__name__)
-
-Place = tuple[str, int]
-"""A kind and one of its partitions."""
 
 FETCH_WAIT_S = 0.25
 """How long a broker waits for records before it says that there are none."""
 
 _FOREVER_MS = 2**31 - 1
 _LOG_APPEND_TIME = 1
-
-
-class Slice(NamedTuple):
-    """Consecutive records of one partition. `next` is the offset behind them, `appended` when the last was appended, if known."""
-
-    kind: str
-    partition: int
-    records: Sequence[Any]
-    next: int
-    appended: dt.datetime | None
-
-
-class OutOfRange(Exception):
-    """The log does not have the offsets that were asked for."""
-
-    def __init__(self, places: Mapping[Place, int]) -> None:
-        super().__init__(", ".join(f"{kind}/{partition} at {offset}" for (kind, partition), offset in places.items()))
-        self.places = dict(places)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -135,6 +115,7 @@ class LogConsumer:
                 await consumer.stop()
         except (KafkaError, TimeoutError) as error:
             log.warning("kafka_group_not_left", reason=f"{type(error).__name__}: {error}")
+            await _abandon(consumer)
 
     def revoked(self) -> None:
         """What was assigned is so no longer."""
@@ -293,6 +274,21 @@ class LogConsumer:
 
     def _partition(self, place: Place) -> TopicPartition:
         return TopicPartition(self._cluster.topic(place[0]), place[1])
+
+
+async def _abandon(consumer: AIOKafkaConsumer) -> None:
+    """Ends the tasks of a consumer that does not stop. One that went on would stay a member, with partitions that nobody reads."""
+    coordinator, fetcher = consumer._coordinator, consumer._fetcher
+    tasks = [coordinator._coordination_task, coordinator._heartbeat_task, coordinator._commit_refresh_task]
+    tasks += [fetcher._fetch_task, *fetcher._pending_tasks]
+    left = [task for task in tasks if task is not None and not task.done()]
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=1.0)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await consumer._client.close()
 
 
 @contextlib.contextmanager

@@ -12,8 +12,8 @@ from uuid import UUID
 from ingest.events import KINDS, Event
 from ingest.events.decode import MAX_EVENTS, Limits, MalformedBody, TooManyEvents, decode
 from ingest.identity import keys
-from ingest.kafka.consumer import Slice
 from ingest.kafka.records import ORGANIZATION
+from ingest.kafka.slices import Slice
 from ingest.log import Batch, DeadLetter
 from ingest.partitions import home_partitions
 

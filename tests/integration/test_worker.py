@@ -89,19 +89,22 @@ async def test_a_zombies_group_is_refused_and_counted_by_the_next_owner(kafka: s
         inside.set()
         assert go_on.wait(20)
 
-    async with log_bench(kafka, database_url, partitions=2) as bench, bench.log() as log:
-        async with bench.worker(before_commit=hold, group_events=50) as worker:
-            await publish(log, samples[:100], owners)
-            assert await asyncio.to_thread(inside.wait, 20)
-            everything = [(p.kind, p.partition) for p in await bench.partitions.progress()]
-            usurping = asyncio.create_task(bench.partitions.claim(everything, "usurper"))
-            await publish(log, samples[100:], owners)
-            go_on.set()
-            claims = await usurping
-            await until(lambda: worker.heard.fences > 0)
-            # The usurper does nothing. After a while the partitions are claimed back.
-            await bench.drained()
-            owned = {p.owner for p in await bench.partitions.progress()}
+    async with (
+        log_bench(kafka, database_url, partitions=2) as bench,
+        bench.log() as log,
+        bench.worker(before_commit=hold, group_events=50) as worker,
+    ):
+        await publish(log, samples[:100], owners)
+        assert await asyncio.to_thread(inside.wait, 20)
+        everything = [(p.kind, p.partition) for p in await bench.partitions.progress()]
+        usurping = asyncio.create_task(bench.partitions.claim(everything, "usurper"))
+        await publish(log, samples[100:], owners)
+        go_on.set()
+        claims = await usurping
+        await until(lambda: worker.heard.fences > 0)
+        # The usurper does nothing. After a while the partitions are claimed back.
+        await bench.drained()
+        owned = {p.owner for p in await bench.partitions.progress()}
     assert len(claims) == 8
     assert owned == {worker.owner}
     exact(database_url, samples, owners)
@@ -277,5 +280,5 @@ async def test_an_answers_freshness_is_that_of_the_least_fresh_partition(
 async def reached(ask: Callable[[], Any], moment: Any) -> None:
     """Waits until it is at least so late."""
     async with asyncio.timeout(20):
-        while await ask() < moment:
+        while await ask() < moment:  # noqa: ASYNC110  (what is waited for has no event of its own)
             await asyncio.sleep(0.1)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from ingest.events import KINDS, Event
 from ingest.events.decode import Limits, decode
 from ingest.identity import identities, keys
-from ingest.kafka.consumer import Slice
 from ingest.kafka.intake import Intake
 from ingest.kafka.records import Record, event_json, pack_records
+from ingest.kafka.slices import Slice
 from ingest.log import Batch
 from ingest.partitions import home_partitions
 from tests.samples import NOW, accepted, sample_lists, system, trade, view
