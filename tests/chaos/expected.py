@@ -63,7 +63,9 @@ def wait_until_counted(cluster: Cluster, senders: Sequence[Sender], seconds: flo
     try:
         wait_until(lambda: number_of(cluster) >= number, f"{number} events to be counted", seconds)
     except AssertionError as error:
-        raise AssertionError(f"{error}; {number_of(cluster)} are; {_behind(cluster)}") from None
+        raise AssertionError(
+            f"{error}; {number_of(cluster)} are; {_behind(cluster)}\n{_missing(cluster, senders)}"
+        ) from None
 
 
 def number_of(cluster: Cluster) -> int:
@@ -73,6 +75,16 @@ def number_of(cluster: Cluster) -> int:
         row = connection.execute(SQL("select ") + SQL(" + ").join(parts)).fetchone()
         assert row is not None
         return int(row[0])
+
+
+def _missing(cluster: Cluster, senders: Sequence[Sender]) -> str:
+    """Which events are not counted, and which records were put away."""
+    samples = first_of_each(sample for sender in senders for sample in sender.accepted)
+    stored = set(raw_rows(cluster.database_url, cluster.organizations))
+    missing = [row[1:4] for row in _expected_raw(samples, cluster.organizations) if row not in stored]
+    with psycopg.connect(cluster.database_url) as connection:
+        dead = connection.execute("select kind, reason from store.dead_letter limit 20").fetchall()
+    return f"missing are {missing[:200]}, dead letters {dead}"
 
 
 def _behind(cluster: Cluster) -> str:
