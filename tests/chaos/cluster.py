@@ -156,9 +156,9 @@ class Cluster:
         def owned() -> bool:
             with psycopg.connect(self.database_url) as connection:
                 owners = {row[0] for row in connection.execute("select owner from store.log_partition").fetchall()}
-            return None not in owners and all(
-                any(f"/{worker.child.process.pid}/" in owner for owner in owners) for worker in workers
-            )
+            # Every worker has some, and nobody who is gone has any.
+            running = {worker.child.process.pid for worker in workers}
+            return None not in owners and running == {int(owner.split("/")[-2]) for owner in owners}
 
         if workers:
             wait_until(owned, "the workers to have partitions", 60)

@@ -58,10 +58,15 @@ def assert_right(cluster: Cluster, senders: Sequence[Sender], *, at_least: int =
 
 
 def wait_until_counted(cluster: Cluster, senders: Sequence[Sender], seconds: float = 60.0) -> None:
-    """Returns once as many events are counted as were accepted; fails with who waits for what."""
+    """Returns once as many events are counted as were accepted; fails with who waits for what. Restarts what ends by itself."""
     number = len(first_of_each(sample for sender in senders for sample in sender.accepted))
+
+    def counted() -> bool:
+        cluster.keep()
+        return number_of(cluster) >= number
+
     try:
-        wait_until(lambda: number_of(cluster) >= number, f"{number} events to be counted", seconds)
+        wait_until(counted, f"{number} events to be counted", seconds)
     except AssertionError as error:
         raise AssertionError(
             f"{error}; {number_of(cluster)} are; {_behind(cluster)}\n{_missing(cluster, senders)}"
