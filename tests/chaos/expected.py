@@ -52,7 +52,10 @@ def assert_right(cluster: Cluster, senders: Sequence[Sender], *, at_least: int =
     wait_until_counted(cluster, senders, seconds)
     if cluster.broker is not None:
         # What was sent again stands behind them; it must not have counted either.
-        wait_until(lambda: drained(cluster), "the log to be drained", seconds)
+        try:
+            wait_until(lambda: drained(cluster), "the log to be drained", seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {_behind(cluster)}") from None
     print(f"{number} events, {len(accepted)} with repetitions; {[sender.answers for sender in senders]}")
     assert wrong(cluster.database_url, accepted, cluster.organizations) == []
 

@@ -45,7 +45,7 @@ def test_poison_is_put_away_and_its_neighbours_are_counted(scaled: Cluster) -> N
         f"{len(poison)} dead letters",
     )
     assert scalar(scaled.database_url, "select count(*) from store.dead_letter where reason = ''") == 0
-    listed = json.loads(scaled.command("dead-letters", "list", "--json"))
+    listed = [json.loads(line) for line in scaled.command("dead-letters", "list", "--json").splitlines()]
     assert len(listed) == len(poison)
     assert all(one["reason"] for one in listed)
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import psycopg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from tests.chaos.cluster import Cluster
-from tests.integration.stored import KINDS
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ def ends(cluster: Cluster) -> dict[tuple[str, int], int]:
     """The offset behind the last record, by kind and partition."""
 
     async def work(consumer: AIOKafkaConsumer) -> dict[tuple[str, int], int]:
-        found = await consumer.end_offsets(_partitions(cluster, consumer))
+        found = await consumer.end_offsets(_partitions(cluster))
         return {(tp.topic.rpartition(".")[2], tp.partition): offset for tp, offset in found.items()}
 
     return _with_consumer(cluster, work)
@@ -61,7 +61,7 @@ def values(cluster: Cluster, kind: str) -> dict[int, list[bytes]]:
     """Every value that a kind's topic holds, by partition, in order."""
 
     async def work(consumer: AIOKafkaConsumer) -> dict[int, list[bytes]]:
-        partitions = [tp for tp in _partitions(cluster, consumer) if tp.topic == f"{cluster.prefix}.{kind}"]
+        partitions = [tp for tp in _partitions(cluster) if tp.topic == f"{cluster.prefix}.{kind}"]
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         last = await consumer.end_offsets(partitions)
@@ -95,8 +95,7 @@ def delete_before(cluster: Cluster, offsets: Mapping[tuple[str, int], int]) -> N
 
 def _with_consumer(cluster: Cluster, work: Callable[[AIOKafkaConsumer], Coroutine[Any, Any, T]]) -> T:
     async def opened() -> T:
-        topics = [f"{cluster.prefix}.{kind}" for kind in KINDS]
-        consumer = AIOKafkaConsumer(*topics, bootstrap_servers=_servers(cluster))
+        consumer = AIOKafkaConsumer(bootstrap_servers=_servers(cluster))
         await consumer.start()
         try:
             return await work(consumer)
@@ -106,9 +105,11 @@ def _with_consumer(cluster: Cluster, work: Callable[[AIOKafkaConsumer], Coroutin
     return asyncio.run(opened())
 
 
-def _partitions(cluster: Cluster, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-    topics = [f"{cluster.prefix}.{kind}" for kind in KINDS]
-    return [TopicPartition(topic, number) for topic in topics for number in consumer.partitions_for_topic(topic) or ()]
+def _partitions(cluster: Cluster) -> list[TopicPartition]:
+    """Every partition, as the database has them."""
+    with psycopg.connect(cluster.database_url) as connection:
+        counts = connection.execute("select kind, partitions from store.log_topic").fetchall()
+    return [TopicPartition(f"{cluster.prefix}.{kind}", number) for kind, count in counts for number in range(count)]
 
 
 def _servers(cluster: Cluster) -> str:
