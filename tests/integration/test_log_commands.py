@@ -184,3 +184,21 @@ def test_what_is_missing_is_said_in_one_line(kafka: str, database_url: str) -> N
         assert "KAFKA_BOOTSTRAP_SERVERS" in ran(service, "worker", code=2, KAFKA_BOOTSTRAP_SERVERS="")
         assert "DATABASE_URL" in ran(service, "scheduler", code=2, DATABASE_URL="")
         assert "KAFKA_BOOTSTRAP_SERVERS" in ran(service, "dead-letters", "replay", code=2, KAFKA_BOOTSTRAP_SERVERS="")
+
+
+def test_an_api_process_starts_and_reads_without_a_broker(database_url: str) -> None:
+    """And takes events as soon as there is one: tests/integration/test_kafka_log.py."""
+    with deployment("127.0.0.1:1", database_url, STREAMGAUGE_LOG_FORMAT="json") as service:
+        api = service.api()
+        assert service.request("/health")[0] == 200
+        status, answer, headers = service.request("/api/v1/events", [view(1)])
+        assert (status, "Kafka" in answer["detail"], int(headers["Retry-After"]) > 0) == (503, True, True)
+        assert views(service) == 0
+        status, health, _ = service.request("/health/detailed")
+        assert (status, health["log"]["status"], health["database"]["status"]) == (503, "down", "ok")
+        worker = service.start("worker")
+        worker.says("kafka_awaited")
+        assert worker.stop() == 0
+        assert api.stop() == 0
+        for line in worker.text.splitlines() + [one for one in api.text.splitlines() if one.startswith("{")]:
+            assert json.loads(line)["event"]
