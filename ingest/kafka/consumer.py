@@ -67,6 +67,7 @@ class LogConsumer:
         self._consumer: AIOKafkaConsumer | None = None
         self._getting: asyncio.Task[Any] | None = None
         self._stale: set[Place] = set()
+        self._begun: dict[Place, int] = {}
         self._all_stale = False
         self.unclaimed: set[Place] = set()
         self.generation = 0
@@ -144,6 +145,7 @@ class LogConsumer:
         for place, offset in offsets.items():
             partition = self._partition(place)
             self._stale.add(place)
+            self._begun[place] = offset
             with contextlib.suppress(IllegalStateError):
                 self._consumer.seek(partition, offset)
                 self._consumer.resume(partition)
@@ -182,17 +184,29 @@ class LogConsumer:
             return []
         except KafkaError as error:
             raise Unavailable(f"Kafka cannot be read: {type(error).__name__}: {error}") from error
-        return [
-            Slice(
-                *self._place(partition),
-                records=records,
-                next=records[-1].offset + 1,
-                appended=_moment(records[-1].timestamp) if records[-1].timestamp_type == _LOG_APPEND_TIME else None,
-            )
-            for partition, records in polled.items()
-            # What was read before the partition was claimed again, from another offset, is not what comes next.
-            if records and not self._all_stale and self._place(partition) not in self._stale
-        ]
+        slices: list[Slice] = []
+        for partition, records in polled.items():
+            if not records:
+                continue
+            if self._all_stale or self._place(partition) in self._stale:
+                self._read_again(partition)
+                continue
+            stamped = records[-1].timestamp_type == _LOG_APPEND_TIME
+            appended = _moment(records[-1].timestamp) if stamped else None
+            slices.append(Slice(*self._place(partition), records, records[-1].offset + 1, appended))
+        return slices
+
+    def _read_again(self, partition: TopicPartition) -> None:
+        """Goes back to the claimed offset, because records are thrown away that may have been read from there.
+
+        A call that was under way when the partition was claimed may hold records from before the claim, which are not what comes
+        next, or from behind it: then the position has moved on, and they would never be seen again.
+        """
+        assert self._consumer is not None
+        place = self._place(partition)
+        if place in self._begun and place not in self.unclaimed:
+            with contextlib.suppress(IllegalStateError):
+                self._consumer.seek(partition, self._begun[place])
 
     def drained(self, places: Iterable[Place]) -> dict[Place, tuple[dt.datetime, int]]:
         """Of these, the partitions that had nothing more when they were last asked: when that was at the least, and their end.

@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 _BATCH_BYTES = 1_000_000
 """Size of one batch of one partition, before compression, unless a single record is larger."""
 
+_QUESTIONS = 3
 _START_S = 5.0
 _STOP_S = 2.0
 
@@ -134,7 +135,7 @@ class Producer:
                 await (await producer.send_batch(builder, topic, partition=partition))
         except (KafkaError, TimeoutError, AssertionError, Unavailable) as error:
             failure = error if isinstance(error, Unavailable) else Unavailable(_reason(error), retry_after=2.0)
-            if producer is not None:
+            if producer is not None and not isinstance(error, Unavailable):
                 await self._replace(producer, error)
             while lane:
                 lane.popleft().fail(failure)
@@ -145,14 +146,17 @@ class Producer:
                 answer.set_result(None)
 
     async def _know(self, producer: AIOKafkaProducer, topic: str, partition: int) -> None:
-        """Partitions that were just added are not known until they are asked for."""
-        known = producer.client.cluster.partitions_for_topic(topic)
-        if known is None or partition not in known:
+        """Partitions are not known until they are asked for; raises Unavailable where they are not there then.
+
+        A question that is on its way already may be about other topics only, when several lanes start at once: it is asked again.
+        """
+        for _ in range(_QUESTIONS):
+            if partition in (producer.client.cluster.partitions_for_topic(topic) or ()):
+                return
             producer.client.add_topic(topic)
             await producer.client.force_metadata_update()
-            known = producer.client.cluster.partitions_for_topic(topic)
-            if known is None or partition not in known:
-                raise Unavailable(f"partition {partition} of topic {topic} is not there yet", retry_after=2.0)
+        if partition not in (producer.client.cluster.partitions_for_topic(topic) or ()):
+            raise Unavailable(f"partition {partition} of topic {topic} is not there yet", retry_after=2.0)
 
     async def _current(self) -> AIOKafkaProducer:
         """The producer that works, started where there is none; at most one attempt a second."""

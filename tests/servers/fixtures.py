@@ -29,7 +29,7 @@ T = TypeVar("T")
 def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
     """HOST:PORT of a broker that the whole run shares: a test has topics of its own, which a prefix tells apart."""
     with ExitStack() as stack:
-        yield _had(
+        yield had(
             pytestconfig,
             KAFKA,
             lambda: kafka_servers.given_address() or stack.enter_context(kafka_servers.own_broker()).address,
@@ -40,14 +40,14 @@ def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
 def kafka_server(pytestconfig: pytest.Config) -> Iterator[Server]:
     """A broker of this test's own, which it may stop, kill and start again."""
     with ExitStack() as stack:
-        yield _had(pytestconfig, KAFKA, lambda: stack.enter_context(kafka_servers.own_broker()))
+        yield had(pytestconfig, KAFKA, lambda: stack.enter_context(kafka_servers.own_broker()))
 
 
 @pytest.fixture(scope="session")
 def timescale(pytestconfig: pytest.Config) -> Iterator[str]:
     """The URL of the superuser of a server that has TimescaleDB's extension to give; for the whole run."""
     with ExitStack() as stack:
-        yield _had(
+        yield had(
             pytestconfig,
             TIMESCALE,
             lambda: timescale_servers.given_url() or stack.enter_context(timescale_servers.own_timescale()).address,
@@ -58,11 +58,11 @@ def timescale(pytestconfig: pytest.Config) -> Iterator[str]:
 def timescale_server(pytestconfig: pytest.Config) -> Iterator[Server]:
     """A server of this test's own, which it may stop, kill and start again."""
     with ExitStack() as stack:
-        yield _had(pytestconfig, TIMESCALE, lambda: stack.enter_context(timescale_servers.own_timescale()))
+        yield had(pytestconfig, TIMESCALE, lambda: stack.enter_context(timescale_servers.own_timescale()))
 
 
-def _had(config: pytest.Config, name: str, get: Callable[[], T]) -> T:
-    """What `get` returns; where it is missing, the end of the test."""
+def had(config: pytest.Config, name: str, get: Callable[[], T]) -> T:
+    """The server that `get` starts; where it cannot be had, the test is skipped, or fails with CI=true."""
     why = config.stash.setdefault(_WHY, {})
     if name not in why:
         try:
@@ -81,11 +81,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly or capture is None:
         return
     needs = (
-        (KAFKA, kafka_servers.VARIABLE, {"kafka"}, {"kafka_server"}, kafka_servers.prepare),
-        (TIMESCALE, timescale_servers.VARIABLE, {"timescale"}, {"timescale_server"}, timescale_servers.prepare),
+        (KAFKA, kafka_servers.VARIABLE, "kafka", {"kafka_server", "shared_broker"}, kafka_servers.prepare),
+        (
+            TIMESCALE,
+            timescale_servers.VARIABLE,
+            "timescale",
+            {"timescale_server", "shared_database"},
+            timescale_servers.prepare,
+        ),
     )
     for name, variable, shared, own, prepare in needs:
-        if wanted & own or (wanted & shared and not os.environ.get(variable)):
+        if wanted & own or (shared in wanted and not os.environ.get(variable)):
             try:
                 with capture.global_and_fixture_disabled():
                     prepare()
