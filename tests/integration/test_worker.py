@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
+from ingest.identity import keys
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.records import event_json
 from ingest.kafka.topics import TopicShape, ensure_topics
@@ -125,6 +127,30 @@ async def test_a_record_in_the_wrong_partition_is_counted_once_in_the_right_one(
     assert worker.heard.strays > 10
     assert worker.heard.dead == 0
     exact(database_url, samples, owners)
+
+
+async def test_the_marks_of_other_producers_transactions_are_no_lag(kafka: str, database_url: str) -> None:
+    owners = organizations(database_url, 1)
+    samples = [view(f"v{n}") for n in range(6)]
+    events = accepted(samples)
+    async with log_bench(kafka, database_url, partitions=1) as bench, bench.worker():
+        producer = AIOKafkaProducer(**bench.cluster.client(), transactional_id=f"{bench.cluster.prefix}-other")
+        await producer.start()
+        try:
+            for number, event in enumerate(events):
+                await producer.begin_transaction()
+                await producer.send(
+                    bench.cluster.topic("view"),
+                    event_json(event),
+                    key=keys(owners[0], "view", [event])[0],
+                    headers=[("organization", str(owners[0]).encode())],
+                )
+                await (producer.abort_transaction() if number % 2 else producer.commit_transaction())
+        finally:
+            await producer.stop()
+        # The last one was taken back, and its mark is the log's end.
+        await bench.drained()
+    exact(database_url, samples[::2], owners)
 
 
 async def dead_reasons(bench: Bench) -> dict[str, int]:
