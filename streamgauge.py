@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from front import settings as configuration
+from front.other_logs import adopt_library_logs
 from front.settings import InvalidSetting, Settings
 
 app = typer.Typer(
@@ -65,6 +66,7 @@ def _logging(found: Settings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    adopt_library_logs()
 
 
 def _as_is(_: Any, __: str, event: Any) -> Any:

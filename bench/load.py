@@ -2,7 +2,7 @@
 
 Run as `python -m bench.load HOST PORT KEY CONNECTIONS FILE [SECONDS]`; FILE holds the bodies, each behind its length in 8 bytes.
 With SECONDS they are spread evenly over so long. It prints the seconds that it took.
- It speaks plain HTTP/1.1 over sockets: a client library would take CPU time from the service.
+It speaks plain HTTP/1.1 over sockets: a client library would take CPU time from the service.
 """
 
 from __future__ import annotations

@@ -153,7 +153,9 @@ async def service(settings: Settings, *, demo: bool = False, whole: bool = True)
         tasks = await stack.enter_async_context(_tasks())
         port = await stack.enter_async_context(serving(application(services), settings.host, settings.port))
         if whole:
-            await stack.enter_async_context(housekeeping(database, retention_days=settings.retention_days))
+            await stack.enter_async_context(
+                housekeeping(database, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
+            )
             await stack.enter_async_context(filling(url, unfilled))
         if settings.collect_host and whole:
             tasks(_host_collector(opened.log, first.organization).run)

@@ -134,7 +134,9 @@ async def _schedule(settings: Settings, console: Console) -> int:
     async with contextlib.AsyncExitStack() as stack:
         database, unfilled = await _opened(stack, settings, settings.database_url)
         _tell_metrics(stack, settings, Observation())
-        await stack.enter_async_context(housekeeping(database, retention_days=settings.retention_days))
+        await stack.enter_async_context(
+            housekeeping(database, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
+        )
         await stack.enter_async_context(filling(settings.database_url, unfilled))
         console.print("[bold]Streamgauge[/] scheduler is at work; stop it with Ctrl-C")
         await stop.wait()

@@ -13,7 +13,10 @@ from ingest.events import Event
 
 
 class Unavailable(Exception):
-    """The log cannot take events now; nothing of what was offered is accepted. `retry_after` is in seconds."""
+    """The log cannot take events now: all that was offered is to be sent again, after `retry_after` seconds.
+
+    What arrived nevertheless is known then.
+    """
 
     def __init__(self, reason: str, retry_after: float = 1.0) -> None:
         super().__init__(reason)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import structlog
 
 from ingest.kafka.consumer import LogConsumer
+from ingest.kafka.slices import Place, Slice
+from ingest.log import Position
 from ingest.telemetry import LogTelemetry
-from storage.log_partitions import Claim, LogPartitions, Place
+from storage.log_partitions import Claim, LogPartitions
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +38,34 @@ class Claims:
             self.held.pop(place, None)
             self.taken.pop(place, None)
             self.counted.pop(place, None)
+
+    def positions(self) -> list[Position]:
+        """Where everything that is held stands."""
+        return [self._position(place, self.taken[place], self.taken[place]) for place in self.held]
+
+    def take(self, slices: Sequence[Slice]) -> list[Position]:
+        """From where to where these records move their partitions; they are taken then. A partition may come in several slices."""
+        first: dict[Place, int] = {}
+        last: dict[Place, Slice] = {}
+        for part in slices:
+            taken = self.taken[part.place]
+            if part.records[0].offset < taken:
+                raise AssertionError(f"{part.place}: offset {part.records[0].offset} comes after {taken} was taken")
+            first.setdefault(part.place, taken)
+            last[part.place] = part
+            self.taken[part.place] = part.next
+        return [self._position(place, first[place], part.next, part.appended) for place, part in sorted(last.items())]
+
+    def were_counted(self, positions: Sequence[Position]) -> None:
+        """These were moved in the database."""
+        for position in positions:
+            place = position.kind, position.partition
+            if place in self.counted:
+                self.counted[place] = position.next
+
+    def _position(self, place: Place, expected: int, next_: int, appended: dt.datetime | None = None) -> Position:
+        claim = self.held[place]
+        return Position(claim.kind, claim.partition, claim.partitions, claim.epoch, expected, next_, appended)
 
     async def claim(self, places: Collection[Place]) -> None:
         """Claims partitions and has them read from the offset that the database says.

@@ -14,23 +14,29 @@ from apscheduler.triggers.interval import IntervalTrigger
 from jobs.retention import RawRetention
 from jobs.standings import keep_standings
 from storage.database import Database, StorageUnavailable
-from storage.retention import prune_feed, prune_sources
+from storage.dead_letters import DeadLetters
+from storage.retention import prune_feed, prune_ledgers, prune_sources
 from storage.sessions import prune_expired
 
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def housekeeping(database: Database, *, retention_days: int | None = None) -> AsyncIterator[None]:
+async def housekeeping(
+    database: Database, *, retention_days: int | None = None, ledger_hours: int = 48
+) -> AsyncIterator[None]:
     """Runs the jobs while the block does. Each may run in several processes at once: they delete what is over, or take a lock.
 
-    `retention_days`: the age at which archived raw events are dropped; None keeps them for ever.
+    `retention_days`: the age at which archived raw events are dropped; None keeps them for ever. `ledger_hours`: how long an
+    event's id is known.
     """
     scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
     jobs: list[tuple[str, int, Callable[[], Awaitable[int]]]] = [
         ("expired_sessions", 3_600, lambda: prune_expired(database, now=datetime.now(UTC))),
         ("old_feed", 600, lambda: prune_feed(database)),
         ("silent_sources", 86_400, lambda: prune_sources(database)),
+        ("retired_ledgers", 3_600, lambda: prune_ledgers(database, hours=ledger_hours)),
+        ("old_dead_letters", 86_400, lambda: DeadLetters(database).prune(days=90)),
     ]
     if retention_days is not None:
         jobs.append(("raw_events", 3_600, RawRetention(database, retention_days, lambda: datetime.now(UTC)).run))

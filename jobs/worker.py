@@ -5,30 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections import defaultdict
 from collections.abc import Callable, Collection
-from uuid import UUID
 
 import structlog
 
-from ingest.kafka.consumer import LogConsumer, OutOfRange, Place, Slice
-from ingest.kafka.intake import Intake, organization_header, parse_organization
-from ingest.log import Fenced, Position, Unavailable
+from ingest.kafka.consumer import LogConsumer
+from ingest.kafka.intake import Intake
+from ingest.kafka.slices import OutOfRange, Place, Slice
+from ingest.log import Fenced, Unavailable
 from ingest.telemetry import LogTelemetry
 from jobs.claims import Claims
+from jobs.known import KnownOrganizations
 from jobs.storing import Group, Storing
+from jobs.watch import Watch
 from storage.database import Database, QueryTooSlow, StorageUnavailable
-from storage.log_partitions import Claim, LogPartitions
-from storage.organizations import existing
+from storage.log_partitions import LogPartitions
 from storage.sink import DatabaseSink
 
 log = structlog.get_logger(__name__)
 
 _POLL_S = 0.2
-_TELL_S = 1.0
 _RETRY_S = 1.0
 _SILENT_S = 60.0
-STOP_S = 4.0
+STOP_S = 2.5
 """How long a stop waits for the group that is being written."""
 
 
@@ -56,7 +55,6 @@ class Worker:
         session_s: float = 10.0,
     ) -> None:
         self._owner = owner
-        self._database = database
         self._partitions = partitions
         self._make_consumer = consumer
         self._intake = intake
@@ -67,15 +65,14 @@ class Worker:
         self._group_events = group_events
         self._session_s = session_s
         self._stopping = asyncio.Event()
-        self._organizations: dict[bytes, UUID] = {}
+        self._organizations = KnownOrganizations(database)
+        self._watch = Watch(partitions, telemetry)
         self._writing: asyncio.Task[None] | None = None
         self._written: Group | None = None
         self._waiting: list[Slice] = []
         self._not_before: dict[Place, float] = {}
-        self._told_at = 0.0
-        self._void: list[Place] = []
+        self._generation = 0
         self._committing: asyncio.Task[None] | None = None
-        self._telling: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """Ends `run` once the group in hand is written."""
@@ -99,6 +96,8 @@ class Worker:
     async def _work(self, consumer: LogConsumer) -> None:
         """Reads and writes until it is stopped, or the consumer must be made anew (raises Unavailable)."""
         claims = Claims(self._partitions, consumer, self._telemetry, self._owner)
+        self._generation = consumer.generation
+        self._not_before.clear()
         while not self._stopping.is_set():
             self._telemetry.beat(self._now().timestamp())
             await self._claim(consumer, claims)
@@ -108,16 +107,16 @@ class Worker:
                 log.warning("log_offsets_out_of_range", places=str(error))
                 await self._reset(consumer, claims, error.places)
                 continue
-            self._waiting += [part for part in found if (part.kind, part.partition) in claims.held]
+            self._waiting += [part for part in found if part.place in claims.held]
             if self._writing is not None and self._writing.done():
                 await self._finish(consumer, claims)
             if self._waiting and (self._writing is None or _events(self._waiting) >= self._group_events):
                 await self._next(consumer, claims)
-            if self._void:
+            if self._watch.void:
                 # Nothing was refused yet, since there was nothing to write; the database says that it would be.
-                lost, self._void = self._void, []
+                lost, self._watch.void = self._watch.void, []
                 await self._reset(consumer, claims, lost)
-            await self._tell(consumer, claims)
+            await self._watch.tell(consumer, claims, self._busy())
             if consumer.silent_s(self._now()) > _SILENT_S:
                 raise Unavailable(f"no broker has answered for {_SILENT_S:.0f} s; the consumer is made anew")
 
@@ -126,14 +125,18 @@ class Worker:
         assigned = consumer.assignment
         if lost := claims.held.keys() - assigned:
             claims.drop(lost)
-            self._waiting = [part for part in self._waiting if (part.kind, part.partition) in claims.held]
+            self._waiting = [part for part in self._waiting if part.place in claims.held]
+        if consumer.generation != self._generation:
+            # The group has decided anew: what was another's a moment ago is ours now, if it is assigned to us.
+            self._generation = consumer.generation
+            self._not_before.clear()
         loop = asyncio.get_running_loop()
         due = {place for place in consumer.unclaimed if self._not_before.get(place, 0.0) <= loop.time()}
         if not due:
             return
         # What is in hand of these is written first, if it still can be: the claim would make it void.
         await self._finish(consumer, claims)
-        self._waiting = [part for part in self._waiting if (part.kind, part.partition) not in due]
+        self._waiting = [part for part in self._waiting if part.place not in due]
         claims.drop(due)
         try:
             await claims.claim(due)
@@ -141,25 +144,22 @@ class Worker:
             log.warning("claim_waits", reason=str(error))
             await self._pause(_RETRY_S)
         # Those that the database does not know yet are asked for again, though not at once.
-        for place in due:
+        for place in due & consumer.unclaimed:
             self._not_before[place] = loop.time() + _RETRY_S
-        self._sink.keep(_positions(claims))
+        self._sink.keep(claims.positions())
 
     async def _next(self, consumer: LogConsumer, claims: Claims) -> None:
         """Makes what waits a group, prepares it while the last one is written, and has it written."""
         slices, self._waiting = self._waiting, []
-        positions = _moves(claims, slices)
-        counts = claims.counts()
-        for position in positions:
-            claims.taken[position.kind, position.partition] = position.next
+        positions, counts = claims.take(slices), claims.counts()
         try:
-            await self._look_up(slices)
+            await self._organizations.look_up(slices)
         except (StorageUnavailable, QueryTooSlow) as error:
             log.warning("organizations_unread", reason=str(error))
             await self._pause(_RETRY_S)
             await self._reset(consumer, claims, claims.held)
             return
-        taken = await asyncio.to_thread(self._intake.take, slices, counts, self._organizations, self._now())
+        taken = await asyncio.to_thread(self._intake.take, slices, counts, self._organizations.by_header, self._now())
         group = Group(taken, positions)
         if self._writing is not None:
             group.prepared = await asyncio.to_thread(self._sink.prepare, taken.batches)
@@ -193,10 +193,7 @@ class Worker:
         except asyncio.CancelledError:
             return False
         self._telemetry.queued(_events(self._waiting))
-        for position in group.positions:
-            place = position.kind, position.partition
-            if place in claims.counted:
-                claims.counted[place] = position.next
+        claims.were_counted(group.positions)
         self._courtesy(consumer, group)
         return True
 
@@ -220,18 +217,6 @@ class Worker:
                 else:
                     self._not_before.pop(place, None)
 
-    async def _look_up(self, slices: list[Slice]) -> None:
-        """Finds out which of the organizations that are named for the first time exist."""
-        headers = {organization_header(record) for part in slices for record in part.records} - {None}
-        named = {
-            header: organization
-            for header in headers - self._organizations.keys()
-            if header is not None and (organization := parse_organization(header)) is not None
-        }
-        if named:
-            there = await existing(self._database, list(named.values()))
-            self._organizations |= {header: one for header, one in named.items() if one in there}
-
     def _courtesy(self, consumer: LogConsumer, group: Group) -> None:
         """Tells Kafka, for whoever looks at lags there. Nothing rests on it."""
         offsets = {(position.kind, position.partition): position.next for position in group.positions}
@@ -245,36 +230,10 @@ class Worker:
 
         self._committing = asyncio.create_task(commit(), name="courtesy")
 
-    async def _tell(self, consumer: LogConsumer, claims: Claims) -> None:
-        """Once a second: how fresh the partitions are that have nothing more, and how far behind the others are."""
-        loop = asyncio.get_running_loop()
-        if loop.time() - self._told_at < _TELL_S or (self._telling is not None and not self._telling.done()):
-            return
-        self._told_at = loop.time()
-        try:
-            await self._watch(consumer, claims)
-        except (StorageUnavailable, QueryTooSlow) as error:
-            log.info("freshness_untold", reason=str(error))
-
-    async def _watch(self, consumer: LogConsumer, claims: Claims) -> None:
-        busy = {(part.kind, part.partition) for part in self._waiting}
-        if self._written is not None:
-            busy |= {(position.kind, position.partition) for position in self._written.positions}
-        ends = consumer.ends(claims.held)
-        self._telemetry.owned({place: max(0, end - claims.counted[place]) for place, end in ends.items()})
-        idle = claims.held.keys() - busy
-        drained = consumer.drained(idle)
-        for place, (_, end) in drained.items():
-            if end > claims.taken[place] and await self._partitions.skip(claims.held[place], claims.taken[place], end):
-                claims.taken[place] = claims.counted[place] = end
-        fresh = [(claims.held[place], drained[place][0] if place in drained else None) for place in sorted(idle)]
-        self._telling = asyncio.create_task(self._tell_fresh(fresh), name="tell-fresh")
-
-    async def _tell_fresh(self, fresh: list[tuple[Claim, dt.datetime | None]]) -> None:
-        try:
-            self._void = await self._partitions.tell_fresh(fresh)
-        except (StorageUnavailable, QueryTooSlow) as error:
-            log.info("freshness_untold", reason=str(error))
+    def _busy(self) -> set[Place]:
+        """The partitions of which records are in hand."""
+        writing = self._written.positions if self._written is not None else []
+        return {part.place for part in self._waiting} | {(one.kind, one.partition) for one in writing}
 
     async def _pause(self, seconds: float) -> None:
         """Waits, unless it is stopped."""
@@ -288,41 +247,12 @@ class Worker:
                 await self._finish(consumer, Claims(self._partitions, consumer, self._telemetry, self._owner))
         finally:
             self._waiting = []
-            for task in (self._committing, self._telling):
-                if task is not None:
-                    await asyncio.wait([task], timeout=1.0)
-                    task.cancel()
+            await self._watch.end()
+            if self._committing is not None:
+                await asyncio.wait([self._committing], timeout=1.0)
+                self._committing.cancel()
             await consumer.stop()
 
 
 def _events(slices: list[Slice]) -> int:
     return sum(len(part.records) for part in slices)
-
-
-def _moves(claims: Claims, slices: list[Slice]) -> list[Position]:
-    """From where to where each partition is moved by these records; a partition may come in several slices, one behind the other."""
-    last: dict[Place, Slice] = {}
-    first: dict[Place, int] = defaultdict(int)
-    for part in slices:
-        place = part.kind, part.partition
-        first.setdefault(place, claims.taken[place])
-        last[place] = part
-    return [
-        Position(
-            kind=place[0],
-            partition=place[1],
-            partitions=claims.held[place].partitions,
-            epoch=claims.held[place].epoch,
-            expected=first[place],
-            next=part.next,
-            appended=part.appended,
-        )
-        for place, part in sorted(last.items())
-    ]
-
-
-def _positions(claims: Claims) -> list[Position]:
-    return [
-        Position(c.kind, c.partition, c.partitions, c.epoch, claims.taken[place], claims.taken[place])
-        for place, c in claims.held.items()
-    ]

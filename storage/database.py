@@ -71,12 +71,35 @@ def translated() -> Iterator[None]:
         raise StorageUnavailable("no connection to the database became free in time") from error
 
 
-def connect(url: str, *, name: str) -> Conn:
-    """A blocking connection for a worker's thread, in UTC; `name` shows in pg_stat_activity."""
+# What is read after a lock was waited for must be what is there then, whatever the database's default is.
+_SESSION = r"-c timezone=UTC -c default_transaction_isolation=read\ committed"
+
+WRITER_SILENT_S = 10
+"""How long a writer may be silent in the middle of a transaction, while others wait for what it has locked."""
+LONGEST_WRITE_S = 60
+"""How long its whole transaction may take, where the server can end it for that (PostgreSQL 17)."""
+_WRITER = (
+    f"-c idle_in_transaction_session_timeout={WRITER_SILENT_S}s"
+    " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=15000"
+)
+
+
+def connect(url: str, *, name: str, writer: bool = False) -> Conn:
+    """A blocking connection for a worker's thread, in UTC; `name` shows in pg_stat_activity.
+
+    The server ends the transaction of a `writer` that froze or whose machine is gone, so that others need not wait for it.
+    """
+    options = f"{_SESSION} {_WRITER}" if writer else _SESSION
     with translated():
-        return psycopg.connect(
-            url, autocommit=True, application_name=f"streamgauge {name}", options="-c timezone=UTC", connect_timeout=10
+        connection = psycopg.connect(
+            url, autocommit=True, application_name=f"streamgauge {name}", options=options, connect_timeout=10
         )
+        if writer and connection.info.server_version >= 170_000:
+            # A writer that freezes in a pipeline is not idle for the server, which waits for the pipeline's end.
+            connection.execute(
+                "select set_config('transaction_timeout', %s, false)", (str(LONGEST_WRITE_S * 1_000),), prepare=False
+            )
+        return connection
 
 
 class Database:
@@ -92,7 +115,7 @@ class Database:
             kwargs={
                 "autocommit": True,
                 "application_name": "streamgauge api",
-                "options": f"-c timezone=UTC -c statement_timeout={int(statement_timeout_s * 1000)}",
+                "options": f"{_SESSION} -c statement_timeout={int(statement_timeout_s * 1000)}",
                 "connect_timeout": 5,
             },
         )

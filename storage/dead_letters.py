@@ -69,7 +69,7 @@ class DeadLetters:
             )
 
     async def prune(self, *, days: int) -> int:
-        """Forgets those that are older than the topic that holds their records. Returns how many."""
+        """Forgets those that are older than that; Kafka's retention has taken their records long before. Returns how many."""
         async with self._database.owner() as connection:
             cursor = await connection.execute(load("log")["prune_dead_letters"], {"days": days})
             return cursor.rowcount

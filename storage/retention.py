@@ -1,8 +1,9 @@
-"""What is kept no longer than it is of use: old feed positions, sources that fell silent."""
+"""What is kept no longer than it is of use: old feed positions, sources that fell silent, ids out of their window."""
 
 from __future__ import annotations
 
 from storage.database import Database
+from storage.named import load
 
 
 async def prune_feed(database: Database, *, hours: int = 48) -> int:
@@ -25,3 +26,15 @@ async def prune_sources(database: Database, *, days: int = 30) -> int:
             (days,),
         )
         return cursor.rowcount
+
+
+async def prune_ledgers(database: Database, *, hours: int) -> int:
+    """Forgets ids that are out of the window in ledgers that nobody writes any more: those of a number of partitions that was raised.
+
+    Returns how many batches and slices.
+    """
+    async with database.owner() as connection:
+        gone = 0
+        for name in ("prune_retired_ledgers", "prune_retired_slices"):
+            gone += (await connection.execute(load("log")[name], {"hours": hours})).rowcount
+        return gone

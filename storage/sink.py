@@ -168,7 +168,7 @@ class DatabaseSink:
     ) -> Outcome:
         """The transaction. What needs no answer at once goes down a pipeline, so that a small batch waits for few round trips."""
         if self._connection is None:
-            self._connection = connect(self._url, name="sink")
+            self._connection = connect(self._url, name="sink", writer=True)
         connection = self._connection
         batch = works[0].batch if works else None
         if batch is None:

@@ -81,7 +81,9 @@ def copied(server: str, template: str) -> Iterator[str]:
                 sql.Identifier(name), sql.Identifier(template)
             )
         )
-        yield database_of(server, name)
+    yield database_of(server, name)
+    # Another connection: a test may have ended the first, with the server.
+    with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 

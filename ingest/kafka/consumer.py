@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -14,37 +14,18 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from ingest.kafka.cluster import Cluster
+from ingest.kafka.ending import abandon_consumer
+from ingest.kafka.slices import OutOfRange, Place, Slice
 from ingest.kafka.topics import MAX_MESSAGE_BYTES
 from ingest.log import Unavailable
 
 log = structlog.get_logger(__name__)
-
-Place = tuple[str, int]
-"""A kind and one of its partitions."""
 
 FETCH_WAIT_S = 0.25
 """How long a broker waits for records before it says that there are none."""
 
 _FOREVER_MS = 2**31 - 1
 _LOG_APPEND_TIME = 1
-
-
-class Slice(NamedTuple):
-    """Consecutive records of one partition. `next` is the offset behind them, `appended` when the last was appended, if known."""
-
-    kind: str
-    partition: int
-    records: Sequence[Any]
-    next: int
-    appended: dt.datetime | None
-
-
-class OutOfRange(Exception):
-    """The log does not have the offsets that were asked for."""
-
-    def __init__(self, places: Mapping[Place, int]) -> None:
-        super().__init__(", ".join(f"{kind}/{partition} at {offset}" for (kind, partition), offset in places.items()))
-        self.places = dict(places)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -87,6 +68,7 @@ class LogConsumer:
         self._consumer: AIOKafkaConsumer | None = None
         self._getting: asyncio.Task[Any] | None = None
         self._stale: set[Place] = set()
+        self._begun: dict[Place, int] = {}
         self._all_stale = False
         self.unclaimed: set[Place] = set()
         self.generation = 0
@@ -135,6 +117,7 @@ class LogConsumer:
                 await consumer.stop()
         except (KafkaError, TimeoutError) as error:
             log.warning("kafka_group_not_left", reason=f"{type(error).__name__}: {error}")
+            await abandon_consumer(consumer)
 
     def revoked(self) -> None:
         """What was assigned is so no longer."""
@@ -163,6 +146,7 @@ class LogConsumer:
         for place, offset in offsets.items():
             partition = self._partition(place)
             self._stale.add(place)
+            self._begun[place] = offset
             with contextlib.suppress(IllegalStateError):
                 self._consumer.seek(partition, offset)
                 self._consumer.resume(partition)
@@ -201,17 +185,35 @@ class LogConsumer:
             return []
         except KafkaError as error:
             raise Unavailable(f"Kafka cannot be read: {type(error).__name__}: {error}") from error
-        return [
-            Slice(
-                *self._place(partition),
-                records=records,
-                next=records[-1].offset + 1,
-                appended=_moment(records[-1].timestamp) if records[-1].timestamp_type == _LOG_APPEND_TIME else None,
-            )
-            for partition, records in polled.items()
-            # What was read before the partition was claimed again, from another offset, is not what comes next.
-            if records and not self._all_stale and self._place(partition) not in self._stale
-        ]
+        slices: list[Slice] = []
+        for partition, records in polled.items():
+            if not records:
+                continue
+            if self._all_stale or self._place(partition) in self._stale:
+                self._read_again(partition)
+                continue
+            stamped = records[-1].timestamp_type == _LOG_APPEND_TIME
+            appended = _moment(records[-1].timestamp) if stamped else None
+            slices.append(Slice(*self._place(partition), records, records[-1].offset + 1, appended))
+        return slices
+
+    def _read_again(self, partition: TopicPartition) -> None:
+        """Goes back to the claimed offset, because records are thrown away that may have been read from there.
+
+        A call that was under way when the partition was claimed may hold records from before the claim, which are not what comes
+        next, or from behind it: then the position has moved on, and they would never be seen again.
+        """
+        assert self._consumer is not None
+        place = self._place(partition)
+        if place in self._begun and place not in self.unclaimed:
+            with contextlib.suppress(IllegalStateError):
+                self._consumer.seek(partition, self._begun[place])
+
+    def read_from(self, place: Place, offset: int) -> None:
+        """Reads a partition from an offset on once more, up to which everything was taken."""
+        assert self._consumer is not None
+        with contextlib.suppress(IllegalStateError):
+            self._consumer.seek(self._partition(place), offset)
 
     def drained(self, places: Iterable[Place]) -> dict[Place, tuple[dt.datetime, int]]:
         """Of these, the partitions that had nothing more when they were last asked: when that was at the least, and their end.

@@ -79,6 +79,8 @@ class KafkaLog:
         self._read_at = 0.0
         self._in_flight = 0
         self._closing = False
+        self._reading = asyncio.Lock()
+        self._unreadable = False
         self._poller: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -100,6 +102,11 @@ class KafkaLog:
             large = batch.size > _THREAD_ABOVE
             batch = await asyncio.to_thread(pack_records, batch) if large else pack_records(batch)
         assert isinstance(batch, PackedRecords)
+        if self._expired() and not self._unreadable:
+            # This process was busy with something else; the database has not been asked for too long.
+            async with self._reading:
+                if self._expired() and not self._unreadable:
+                    await self._try_to_read()
         self._admit(batch)
         self._in_flight += batch.size
         answers: list[asyncio.Future[None]] = []
@@ -130,7 +137,7 @@ class KafkaLog:
         """Raises Unavailable where these events cannot be taken now."""
         if self._closing:
             raise Unavailable("the service is stopping")
-        if asyncio.get_running_loop().time() - self._read_at > LEASE_S:
+        if self._expired():
             raise Unavailable("the database that knows Kafka's partitions cannot be read now", retry_after=2.0)
         for kind in batch.kinds:
             topic = self._topics.get(kind)
@@ -145,6 +152,9 @@ class KafkaLog:
         self._in_flight -= events
         self._telemetry.queued(self._in_flight)
 
+    def _expired(self) -> bool:
+        return asyncio.get_running_loop().time() - self._read_at > LEASE_S
+
     async def _read(self) -> None:
         # The lease counts from before the question: what the answer says may have changed since.
         asked = asyncio.get_running_loop().time()
@@ -152,16 +162,18 @@ class KafkaLog:
         self._read_at = asked
 
     async def _poll(self) -> None:
-        failing = False
         while True:
             await asyncio.sleep(self._poll_s)
-            try:
-                async with asyncio.timeout(LEASE_S):
-                    await self._read()
-            except Exception as error:
-                # Whatever the reason: until it is over nothing is published, and that is told to the senders.
-                if not failing:
-                    log.warning("log_topology_unreadable", reason=f"{type(error).__name__}: {error}")
-                failing = True
-            else:
-                failing = False
+            await self._try_to_read()
+
+    async def _try_to_read(self) -> None:
+        try:
+            async with asyncio.timeout(LEASE_S):
+                await self._read()
+        except Exception as error:
+            # Whatever the reason: until it is over nothing is published, and that is told to the senders.
+            if not self._unreadable:
+                log.warning("log_topology_unreadable", reason=f"{type(error).__name__}: {error}")
+            self._unreadable = True
+        else:
+            self._unreadable = False

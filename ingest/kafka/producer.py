@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from ingest.kafka.cluster import Cluster
+from ingest.kafka.ending import STOP_S, end_producer
 from ingest.kafka.records import Record
 from ingest.kafka.topics import MAX_MESSAGE_BYTES
 from ingest.log import Unavailable
@@ -22,8 +22,8 @@ log = structlog.get_logger(__name__)
 _BATCH_BYTES = 1_000_000
 """Size of one batch of one partition, before compression, unless a single record is larger."""
 
+_QUESTIONS = 3
 _START_S = 5.0
-_STOP_S = 2.0
 
 
 class _Entry:
@@ -79,12 +79,12 @@ class Producer:
         """Waits a little for what is on its way, then ends."""
         self._closing = True
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_STOP_S)
+            await asyncio.wait(self._tasks, timeout=STOP_S)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._producer is not None:
-            await _stop(self._producer)
+            await end_producer(self._producer)
             self._producer = None
 
     @property
@@ -134,7 +134,7 @@ class Producer:
                 await (await producer.send_batch(builder, topic, partition=partition))
         except (KafkaError, TimeoutError, AssertionError, Unavailable) as error:
             failure = error if isinstance(error, Unavailable) else Unavailable(_reason(error), retry_after=2.0)
-            if producer is not None:
+            if producer is not None and not isinstance(error, Unavailable):
                 await self._replace(producer, error)
             while lane:
                 lane.popleft().fail(failure)
@@ -145,14 +145,17 @@ class Producer:
                 answer.set_result(None)
 
     async def _know(self, producer: AIOKafkaProducer, topic: str, partition: int) -> None:
-        """Partitions that were just added are not known until they are asked for."""
-        known = producer.client.cluster.partitions_for_topic(topic)
-        if known is None or partition not in known:
+        """Partitions are not known until they are asked for; raises Unavailable where they are not there then.
+
+        A question that is on its way already may be about other topics only, when several lanes start at once: it is asked again.
+        """
+        for _ in range(_QUESTIONS):
+            if partition in (producer.client.cluster.partitions_for_topic(topic) or ()):
+                return
             producer.client.add_topic(topic)
             await producer.client.force_metadata_update()
-            known = producer.client.cluster.partitions_for_topic(topic)
-            if known is None or partition not in known:
-                raise Unavailable(f"partition {partition} of topic {topic} is not there yet", retry_after=2.0)
+        if partition not in (producer.client.cluster.partitions_for_topic(topic) or ()):
+            raise Unavailable(f"partition {partition} of topic {topic} is not there yet", retry_after=2.0)
 
     async def _current(self) -> AIOKafkaProducer:
         """The producer that works, started where there is none; at most one attempt a second."""
@@ -181,7 +184,7 @@ class Producer:
                     await producer.start()
             except (KafkaError, TimeoutError, OSError) as error:
                 self._not_before = asyncio.get_running_loop().time() + 1.0
-                await _stop(producer)
+                await end_producer(producer)
                 raise Unavailable(_reason(error), retry_after=2.0) from error
             self._producer = producer
             return producer
@@ -191,22 +194,8 @@ class Producer:
         if self._producer is producer:
             log.warning("kafka_producer_replaced", reason=_reason(error))
             self._producer = None
-            await _stop(producer)
+            await end_producer(producer)
 
 
 def _reason(error: BaseException) -> str:
     return f"Kafka does not take events: {type(error).__name__}{f': {error}' if str(error) else ''}"
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """Ends a producer, whatever state it is in: one that waits for a broker that is away would never stop by itself."""
-    with contextlib.suppress(KafkaError, TimeoutError):
-        async with asyncio.timeout(_STOP_S):
-            await producer.stop()
-            return
-    producer._message_accumulator.fail_all(KafkaError("the producer was replaced"))
-    await producer.client.close()
-    task = producer._sender.sender_task
-    if task is not None and not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=_STOP_S)

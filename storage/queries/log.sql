@@ -120,5 +120,7 @@ delete from store.ledger as l using store.log_topic as t
 where l.kind like t.kind || '/%%' and l.kind not like '%%/' || t.partitions::text
     and l.accepted_at < now() - make_interval(hours => %(hours)s)
 
--- name: prune_ledger_slices
-delete from store.ledger_slice where last_at < now() - make_interval(hours => %(hours)s)
+-- name: prune_retired_slices
+delete from store.ledger_slice as l using store.log_topic as t
+where l.kind like t.kind || '/%%' and l.kind not like '%%/' || t.partitions::text
+    and l.last_at < now() - make_interval(hours => %(hours)s)

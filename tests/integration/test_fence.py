@@ -17,6 +17,7 @@ from ingest.partitions import home_partitions
 from storage.database import Database
 from storage.ledger import LedgerLimits
 from storage.log_partitions import Claim, LogPartitions
+from storage.retention import prune_ledgers
 from storage.sink import DatabaseSink
 from tests.integration.stored import (
     count,
@@ -252,3 +253,39 @@ async def test_raising_the_number_fences_everybody(database_url: str) -> None:
     assert {place: claim.partitions for place, claim in claims.items()} == {("view", 0): 2, ("view", 1): 2}
     await partitions.raise_count("view", 2)
     assert scalar(database_url, "select previous from store.log_topic") == [1]
+
+
+async def test_ledgers_that_nobody_writes_any_more_are_forgotten_after_their_window(database_url: str) -> None:
+    (owner,) = organizations(database_url, 1)
+    small = LedgerLimits(slice_ids=5)
+    partitions = Partitions(database_url, {"view": 1})
+    await partitions.register()
+    for count_, names in ((1, "abcdefghijklmnop"), (2, "q")):
+        await partitions.raise_count("view", count_)
+        claims = await partitions.claim("w")
+        samples = [view(name) for name in names]
+        with sink(database_url, limits=small) as one:
+            for at, sample in enumerate(samples):
+                (place,) = homes([sample], [owner], count_)
+                claim = claims[place]
+                one.write(
+                    batches([sample], [owner]),
+                    None,
+                    [position(claim, claim.next_offset + at + 1, claim.next_offset + at)],
+                )
+    run(
+        database_url,
+        "update store.ledger set accepted_at = now() - interval '3 days'",
+        "update store.ledger_slice set last_at = now() - interval '3 days'",
+    )
+    assert scalar(database_url, "select count(*) from store.ledger_slice") > 0
+    database = Database(database_url, size=1)
+    await database.open()
+    try:
+        assert await prune_ledgers(database, hours=24 * 7) == 0
+        assert await prune_ledgers(database, hours=48) > 1
+    finally:
+        await database.close()
+    assert scalar(database_url, "select count(*) from store.ledger_slice") == 0
+    assert scalar(database_url, "select count(*) from store.ledger where kind like 'view/%/2'") == 1
+    assert scalar(database_url, "select count(*) from store.ledger") == 1

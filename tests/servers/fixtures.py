@@ -62,7 +62,7 @@ def timescale_server(pytestconfig: pytest.Config) -> Iterator[Server]:
 
 
 def had(config: pytest.Config, name: str, get: Callable[[], T]) -> T:
-    """What `get` returns; where it is missing, the end of the test."""
+    """The server that `get` starts; where it cannot be had, the test is skipped, or fails with CI=true."""
     why = config.stash.setdefault(_WHY, {})
     if name not in why:
         try:
@@ -81,11 +81,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly or capture is None:
         return
     needs = (
-        (KAFKA, kafka_servers.VARIABLE, {"kafka"}, {"kafka_server"}, kafka_servers.prepare),
-        (TIMESCALE, timescale_servers.VARIABLE, {"timescale"}, {"timescale_server"}, timescale_servers.prepare),
+        (KAFKA, kafka_servers.VARIABLE, "kafka", {"kafka_server", "shared_broker"}, kafka_servers.prepare),
+        (
+            TIMESCALE,
+            timescale_servers.VARIABLE,
+            "timescale",
+            {"timescale_server", "shared_database"},
+            timescale_servers.prepare,
+        ),
     )
     for name, variable, shared, own, prepare in needs:
-        if wanted & own or (wanted & shared and not os.environ.get(variable)):
+        if wanted & own or (shared in wanted and not os.environ.get(variable)):
             try:
                 with capture.global_and_fixture_disabled():
                     prepare()

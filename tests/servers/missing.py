@@ -30,6 +30,7 @@ def run(
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServerMissingError(f"{command[0]}: {error}") from error
     if done.returncode:
-        said = " | ".join(done.stdout.strip().splitlines()[-5:])
+        lines = done.stdout.strip().splitlines()
+        said = " | ".join(lines if len(lines) < 6 else [*lines[:3], *lines[-2:]])
         raise ServerMissingError(f"{command[0]} failed with {done.returncode}: {said}")
     return done.stdout
