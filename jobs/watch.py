@@ -27,6 +27,7 @@ class Watch:
         self._partitions = partitions
         self._telemetry = telemetry
         self._told_at = 0.0
+        self._read_twice: dict[Place, tuple[int, int]] = {}
         self._telling: asyncio.Task[None] | None = None
         self.void: list[Place] = []
 
@@ -42,11 +43,17 @@ class Watch:
         drained = consumer.drained(idle)
         try:
             for place, (_, end) in drained.items():
-                await self._pass_over(claims, place, end)
+                await self._pass_over(consumer, claims, place, end)
         except (StorageUnavailable, QueryTooSlow) as error:
             log.info("freshness_untold", reason=str(error))
             return
-        fresh = [(claims.held[place], drained[place][0] if place in drained else None) for place in sorted(idle)]
+        fresh = [
+            (
+                claims.held[place],
+                drained[place][0] if place in drained and drained[place][1] <= claims.taken[place] else None,
+            )
+            for place in sorted(idle)
+        ]
         self._telling = asyncio.create_task(self._tell_fresh(fresh), name="tell-fresh")
 
     async def end(self) -> None:
@@ -55,10 +62,18 @@ class Watch:
             await asyncio.wait([self._telling], timeout=1.0)
             self._telling.cancel()
 
-    async def _pass_over(self, claims: Claims, place: Place, end: int) -> None:
-        """Behind the last record stands something that is none, such as the mark of a transaction: it is counted, too."""
+    async def _pass_over(self, consumer: LogConsumer, claims: Claims, place: Place, end: int) -> None:
+        """Behind the last record stands something that is none, such as the mark of a transaction: it is passed, too.
+
+        Nothing is passed unseen: the place is read a second time first, and only where that brings no record it is believed.
+        """
         claim, taken = claims.held[place], claims.taken[place]
-        if end > taken and await self._partitions.skip(claim, taken, end):
+        if end <= taken:
+            return
+        if self._read_twice.get(place) != (claim.epoch, taken):
+            self._read_twice[place] = claim.epoch, taken
+            consumer.read_from(place, taken)
+        elif await self._partitions.skip(claim, taken, end):
             claims.taken[place] = claims.counted[place] = end
 
     async def _tell_fresh(self, fresh: list[tuple[Claim, dt.datetime | None]]) -> None:

@@ -208,6 +208,12 @@ class LogConsumer:
             with contextlib.suppress(IllegalStateError):
                 self._consumer.seek(partition, self._begun[place])
 
+    def read_from(self, place: Place, offset: int) -> None:
+        """Reads a partition from an offset on once more, up to which everything was taken."""
+        assert self._consumer is not None
+        with contextlib.suppress(IllegalStateError):
+            self._consumer.seek(self._partition(place), offset)
+
     def drained(self, places: Iterable[Place]) -> dict[Place, tuple[dt.datetime, int]]:
         """Of these, the partitions that had nothing more when they were last asked: when that was at the least, and their end.
 

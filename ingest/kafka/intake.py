@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from ingest.events import KINDS, Event
-from ingest.events.decode import MAX_EVENTS, Limits, MalformedBody, TooManyEvents, decode
+from ingest.events.decode import MAX_EVENTS, Limits, MalformedBody, decode
 from ingest.identity import keys
 from ingest.kafka.records import ORGANIZATION
 from ingest.kafka.slices import Slice
 from ingest.log import Batch, DeadLetter
 from ingest.partitions import home_partitions
+
+log = structlog.get_logger(__name__)
 
 Refuse = Callable[[UUID, Event], str | None]
 """Says why an event that was not written by our own producer is not taken, or None."""
@@ -139,7 +143,8 @@ class Intake:
         body = b"[" + b",".join([record.value for record in records]) + b"]"
         try:
             decoded = decode(body, _JSON, now=now, limits=self._limits)
-        except (MalformedBody, TooManyEvents):
+        except Exception:
+            # Whichever record it is and whatever its fault: it shows when each is looked at by itself.
             return None
         events = decoded.events
         if decoded.rejected or len(events) != len(records):
@@ -176,6 +181,10 @@ class Intake:
             decoded = decode(value, _JSON, now=now, limits=self._limits)
         except MalformedBody as error:
             return str(error)
+        except Exception as error:
+            # A defect of ours; a record that no worker gets past would be worse than one that is put away and told of.
+            log.exception("record_not_read", kind=kind, partition=record.partition, offset=record.offset)
+            return f"event: could not be read: {type(error).__name__}"
         if decoded.rejected:
             return decoded.rejected[0].error
         event = decoded.events[0]
@@ -199,8 +208,13 @@ def _why_nobody(record: Any, header: bytes | None) -> str:
 
 def _dead(kind: str, partition: int, record: Any, reason: str) -> Dead:
     header = organization_header(record)
-    shown = header.decode("utf-8", "replace").replace("\0", "")[:64] if header is not None else None
-    return Dead(DeadLetter(kind, partition, record.offset, shown, reason.replace("\0", "")[:500]), record)
+    shown = _plain(header.decode("utf-8", "replace"))[:64] if header is not None else None
+    return Dead(DeadLetter(kind, partition, record.offset, shown, _plain(reason)[:500]), record)
+
+
+def _plain(text: str) -> str:
+    """Text that the database takes, whatever a record said."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def refused(kind: str, record: Any, reason: str) -> Dead:

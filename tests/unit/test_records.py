@@ -170,3 +170,23 @@ def test_metric_names_are_held_against_their_bound_where_another_producer_wrote(
     taken = refusing.take([part("system", 0, [ours, foreign])], {"system": 1}, KNOWN, NOW)
     assert [len(batch.events) for batch in taken.batches] == [1]
     assert [dead.letter.reason for dead in taken.dead] == ["data.metrics.x: too many"]
+
+
+@given(
+    samples=sample_lists(max_size=3, numbered=True),
+    place=st.integers(0, 10_000),
+    junk=st.binary(max_size=6)
+    | st.sampled_from([b"\\ud800", b"\\u0000", b"NaN", b'"', b"}", b"9" * 5_000, b"[" * 2_000]),
+)
+def test_whatever_a_record_holds_it_is_an_event_or_a_dead_letter(samples: list[Any], place: int, junk: bytes) -> None:
+    for event in accepted(samples):
+        value = event_json(event)
+        at = place % (len(value) + 1)
+        for broken in (value[:at] + junk + value[at:], value[:at] + junk, junk):
+            headers = (("organization", str(OWNER).encode()), ("other", junk))
+            taken = intake().take([part(event.kind, 0, [Read(junk, broken, headers)])], {event.kind: 1}, KNOWN, NOW)
+            assert len(taken.batches) + len(taken.dead) == 1
+            for dead in taken.dead:
+                assert dead.letter.reason.encode()
+                assert "\0" not in dead.letter.reason
+                assert "could not be read" not in dead.letter.reason
