@@ -17,7 +17,6 @@ from storage.embedded_place import prepare_place
 from tests.chaos.cluster import Cluster, cluster
 from tests.chaos.conftest import SEED
 from tests.chaos.expected import assert_right
-from tests.chaos.sender import Sender
 from tests.chaos.walk import flowing, sent
 from tests.integration.stored import run, scalar
 from tests.servers.server import Server
@@ -64,26 +63,6 @@ def test_transactions_that_cannot_be_serialized_are_done_again(installation: Clu
         sent(senders, 15)
     assert "SerializationFailure" in installation.logs(None)
     assert_right(installation, senders)
-
-
-def test_the_writer_does_not_depend_on_the_database_s_isolation_level(direct: Cluster) -> None:
-    direct.services["run"].stop()
-    name = Identifier(direct.database_url.rpartition("/")[2])
-    with psycopg.connect(direct.database_url, autocommit=True) as connection:
-        connection.execute(SQL("alter database {} set default_transaction_isolation to 'repeatable read'").format(name))
-    # Two that write at once: one sees what the other has counted only in a snapshot that is taken after it has waited for it.
-    other = direct.start("other", "run", STREAMGAUGE_PORT=str(direct.port + 1))
-    direct.services["run"].start()
-    direct.wait_until_it_answers()
-    with flowing(direct, SEED) as senders:
-        sent(senders)
-        twin = Sender(direct.port + 1, direct.keys[0], direct.ended)
-        wait_until(lambda: twin.post(b"[]")[0] != 0, "the other to answer")
-        for _ in range(10):
-            sent(senders, 1)
-            twin.send(senders[0].accepted[-100:])
-    other.stop()
-    assert_right(direct, senders)
 
 
 def test_a_deadlock_is_broken_and_the_group_written_again(installation: Cluster) -> None:
