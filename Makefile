@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test check bench clean
+.PHONY: help run serve test chaos check bench clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -31,6 +31,9 @@ serve: $(BIN)/streamgauge ## The same without the demo.
 
 test: $(VENV)/.dev ## Run every test, on real servers.
 	$(BIN)/python -m pytest
+
+chaos: $(VENV)/.dev ## Walk through random faults for 10 minutes, and the other long fault tests; CHAOS_SEED=, CHAOS_SECONDS=.
+	$(BIN)/python -m pytest tests/chaos -m chaos -s
 
 check: $(VENV)/.dev ## Lint, types, layers, names.
 	$(BIN)/ruff check .

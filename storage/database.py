@@ -71,7 +71,7 @@ def translated() -> Iterator[None]:
         raise StorageUnavailable("no connection to the database became free in time") from error
 
 
-# What is read after a lock was waited for must be what is there then, whatever the database's default is.
+# Read committed, whatever the database's default is: elsewhere two writers that meet are a serialization failure every time.
 _SESSION = r"-c timezone=UTC -c default_transaction_isolation=read\ committed"
 
 WRITER_SILENT_S = 10

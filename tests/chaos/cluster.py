@@ -192,9 +192,10 @@ class Cluster:
         for service in self.services.values():
             service.keep()
 
-    def logs(self, last: int = 4_000) -> str:
-        """The ends of what the services printed."""
-        return "\n".join(f"--- {name}\n{service.log()[-last:]}" for name, service in self.services.items())
+    def logs(self, last: int | None = 4_000) -> str:
+        """The ends of what the services printed; all of it with None."""
+        kept = slice(None if last is None else -last, None)
+        return "\n".join(f"--- {name}\n{service.log()[kept]}" for name, service in self.services.items())
 
     def close(self) -> None:
         """Ends every service."""

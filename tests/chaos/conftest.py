@@ -73,3 +73,10 @@ def scaled(shared_database: Server, shared_broker: Server, chaos_template: str) 
     ):
         made.start_all()
         yield made
+
+
+@pytest.fixture(params=["direct", pytest.param("scaled", marks=pytest.mark.chaos)])
+def installation(request: pytest.FixtureRequest) -> Cluster:
+    """Either of them."""
+    found: Cluster = request.getfixturevalue(request.param)
+    return found

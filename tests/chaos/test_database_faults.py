@@ -17,7 +17,6 @@ from storage.embedded_place import prepare_place
 from tests.chaos.cluster import Cluster, cluster
 from tests.chaos.conftest import SEED
 from tests.chaos.expected import assert_right
-from tests.chaos.sender import Sender
 from tests.chaos.walk import flowing, sent
 from tests.integration.stored import run, scalar
 from tests.servers.server import Server
@@ -25,32 +24,32 @@ from tests.servers.timescale import TimescaleProcess
 from tests.service_process import wait_until
 
 
-def test_the_database_is_killed_and_comes_back(direct: Cluster) -> None:
-    with flowing(direct, SEED) as senders:
+def test_the_database_is_killed_and_comes_back(installation: Cluster) -> None:
+    with flowing(installation, SEED) as senders:
         sent(senders)
-        direct.database.kill()
+        installation.database.kill()
         wait_until(lambda: all(one.answers.unavailable for one in senders), "senders to be told to come again")
-        direct.database.start()
+        installation.database.start()
         sent(senders)
-    assert_right(direct, senders)
+    assert_right(installation, senders)
 
 
-def test_connections_are_ended_again_and_again(direct: Cluster) -> None:
-    with flowing(direct, SEED) as senders:
+def test_connections_are_ended_again_and_again(installation: Cluster) -> None:
+    with flowing(installation, SEED) as senders:
         for _ in range(8):
             sent(senders, 1)
             run(
-                direct.database_url,
+                installation.database_url,
                 "select pg_terminate_backend(pid) from pg_stat_activity"
                 " where datname = current_database() and pid <> pg_backend_pid()",
             )
-    assert_right(direct, senders)
+    assert_right(installation, senders)
 
 
-def test_transactions_that_cannot_be_serialized_are_done_again(direct: Cluster) -> None:
+def test_transactions_that_cannot_be_serialized_are_done_again(installation: Cluster) -> None:
     # A sequence is not rolled back, so one transaction in three fails, at its end, and succeeds when it is tried again.
     run(
-        direct.database_url,
+        installation.database_url,
         "create sequence store.attempts",
         """create function store.fail() returns trigger language plpgsql as $$ begin
             if nextval('store.attempts') % 3 = 0 then
@@ -60,42 +59,22 @@ def test_transactions_that_cannot_be_serialized_are_done_again(direct: Cluster) 
         end $$""",
         "create trigger fail after insert on store.feed for each statement execute function store.fail()",
     )
-    with flowing(direct, SEED) as senders:
+    with flowing(installation, SEED) as senders:
         sent(senders, 15)
-    assert "SerializationFailure" in direct.services["run"].log()
-    assert_right(direct, senders)
+    assert "SerializationFailure" in installation.logs(None)
+    assert_right(installation, senders)
 
 
-def test_the_writer_does_not_depend_on_the_database_s_isolation_level(direct: Cluster) -> None:
-    direct.services["run"].stop()
-    name = Identifier(direct.database_url.rpartition("/")[2])
-    with psycopg.connect(direct.database_url, autocommit=True) as connection:
-        connection.execute(SQL("alter database {} set default_transaction_isolation to 'repeatable read'").format(name))
-    # Two that write at once: one sees what the other has counted only in a snapshot that is taken after it has waited for it.
-    other = direct.start("other", "run", STREAMGAUGE_PORT=str(direct.port + 1))
-    direct.services["run"].start()
-    direct.wait_until_it_answers()
-    with flowing(direct, SEED) as senders:
-        sent(senders)
-        twin = Sender(direct.port + 1, direct.keys[0], direct.ended)
-        wait_until(lambda: twin.post(b"[]")[0] != 0, "the other to answer")
-        for _ in range(10):
-            sent(senders, 1)
-            twin.send(senders[0].accepted[-100:])
-    other.stop()
-    assert_right(direct, senders)
-
-
-def test_a_deadlock_is_broken_and_the_group_written_again(direct: Cluster) -> None:
-    with flowing(direct, SEED) as senders:
+def test_a_deadlock_is_broken_and_the_group_written_again(installation: Cluster) -> None:
+    with flowing(installation, SEED) as senders:
         sent(senders)
         wait_until(
-            lambda: _deadlocked(direct.database_url) and "DeadlockDetected" in direct.services["run"].log(),
+            lambda: _deadlocked(installation.database_url) and "DeadlockDetected" in installation.logs(None),
             "a deadlock",
             60,
         )
         sent(senders)
-    assert_right(direct, senders)
+    assert_right(installation, senders)
 
 
 def _deadlocked(url: str) -> bool:
