@@ -12,12 +12,16 @@ from api.routing import Route, json_answer
 from api.services import Services, services
 from ingest.log_status import LogStatus, PartitionStatus, WorkerStatus
 from storage.database import StorageUnavailable
+from storage.edition import edition
 
 
 class DatabaseHealth(msgspec.Struct):
-    """`ok` or `down`."""
+    """`ok` or `down`; while it is `ok` its edition (`plain`, `apache` or `community`) and the versions of its parts."""
 
     status: str
+    edition: str | None = None
+    postgresql: str | None = None
+    timescaledb: str | None = None
 
 
 class LogHealth(msgspec.Struct):
@@ -58,21 +62,22 @@ async def detailed(request: web.Request) -> web.StreamResponse:
     admit_operations(request)
     parts = services(request)
     try:
-        await parts.database.ping()
-        database = DatabaseHealth("ok")
+        async with parts.database.owner() as connection:
+            found = await edition(connection)
+        database = DatabaseHealth("ok", found.name, found.postgresql, found.timescaledb)
     except StorageUnavailable:
         database = DatabaseHealth("down")
     status = None if parts.log_status is None else parts.log_status()
     log = _log(parts, status)
     well = database.status == "ok" and log.status == "ok"
-    found = DetailedHealth(
+    health = DetailedHealth(
         "ok" if well else "down",
         database,
         log,
         [] if status is None else status.workers,
         DeadLetterHealth(0 if status is None else status.dead_letters),
     )
-    return json_answer(found, status=200 if well else 503, headers={} if well else {"Retry-After": "2"})
+    return json_answer(health, status=200 if well else 503, headers={} if well else {"Retry-After": "2"})
 
 
 def _log(parts: Services, status: LogStatus | None) -> LogHealth:

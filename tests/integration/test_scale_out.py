@@ -40,6 +40,7 @@ def test_processes_of_their_own(kafka: str, database_url: str) -> None:
         wait_until(service.counted, "the monitor to see that")
         status, health, _ = service.request("/health/detailed")
         assert (status, health["status"], health["log"]["kind"], health["log"]["moving"]) == (200, "ok", "kafka", True)
+        assert (health["database"]["edition"], health["database"]["timescaledb"]) == ("plain", None)
         assert len(health["log"]["partitions"]) == 4 * 3
         assert sum(worker["partitions"] for worker in health["workers"]) == 12
         scheduler.says("scheduler is at work")
