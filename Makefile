@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test chaos check bench clean
+.PHONY: help run serve test chaos check bench bench-full clean
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -45,5 +46,13 @@ check: $(VENV)/.dev ## Lint, types, layers, names.
 bench: $(VENV)/.dev ## Measure throughput and latency; prints ratios.
 	$(BIN)/python -m bench
 
+$(PEERS)/.ready: bench/peers/requirements.lock
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench/peers/requirements.lock
+	@touch $@
+
+bench-full: $(VENV)/.dev $(PEERS)/.ready ## The same, and Kafka to database against other stream processors.
+	$(BIN)/python -m bench --full --peers $(PEERS)/bin/python
+
 clean: ## Remove what was installed and cached; the data folder stays.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -7,12 +7,15 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.ingestion import CONNECTIONS, ingestion
+from bench.kafka import drain, freshness, run_peers
+from bench.scaled import scaled
 from bench.service import Service, running
 from bench.stats import TIMES, stats_cost
 from bench.workload import BATCH, system, trade
@@ -54,6 +57,31 @@ def _stats_row(service: Service, *, quick: bool) -> Row:
     return f"dashboard/stats, {TIMES} × events", figures, f"{found.many_ms / found.few_ms:.2f}", "about 1"
 
 
+def _kafka_rows(*, peers: Path | None, quick: bool) -> list[Row]:
+    """Kafka to database: throughput against COPY and the peers, freshness at half of it, a worker's memory."""
+    rows: list[Row] = []
+    size = 40_000 if quick else 120_000
+    with scaled() as service:
+        rates = {}
+        for kind, events in (("system", system), ("trade", trade)):
+            found = drain(service, kind, events, count=size, runs=2 if quick else 3)
+            rates[kind] = found.events_a_second
+            figures = (
+                f"{found.events_a_second:,.0f} events/s; COPY alone {found.copy_a_second:,.0f} rows/s;"
+                f" a worker held {found.worker_mb[0]:.0f} MB after the first run, {found.worker_mb[1]:.0f} MB after the last"
+            )
+            rows.append((f"Kafka to database, {kind}", figures, f"{found.ratio:.0%}", "at least 35%, aim 60%"))
+        if peers is not None:
+            for name, rate in run_peers(service, peers, count=size).items():
+                figures = f"{name} with a one-minute sum alone: {rate:,.0f} events/s"
+                wanted = "at least 3" if name == "quixstreams" else "aim above 1"
+                rows.append((f"Kafka to database / {name}", figures, f"{rates['trade'] / rate:.1f}", wanted))
+        fresh = freshness(service, rate=rates["trade"] / 2, seconds=10)
+        figures = f"median {fresh.p50_ms:.0f} ms, p99 {fresh.p99_ms:.0f} ms at {fresh.rate:,.0f} trades/s"
+        rows.append(("accepted to readable", figures, f"{fresh.p99_ms / 1000:.2f}", "p99 below 1 (of 1 s)"))
+    return rows
+
+
 def main() -> None:
     """Runs what was asked for, one service after the other, so that no benchmark finds what another left."""
     benchmarks: dict[str, Callable[..., Row]] = {
@@ -65,9 +93,15 @@ def main() -> None:
         prog="python -m bench", description="Measures throughput and latency; prints ratios."
     )
     parser.add_argument("--quick", action="store_true", help="smaller, and less exact: under a minute")
-    parser.add_argument("--only", nargs="+", choices=list(benchmarks), metavar="NAME", help=", ".join(benchmarks))
+    parser.add_argument("--only", nargs="*", choices=list(benchmarks), metavar="NAME", help=", ".join(benchmarks))
+    parser.add_argument("--full", action="store_true", help="Kafka to database, too; it takes some minutes")
+    parser.add_argument("--peers", type=Path, help="with --full: a Python that has bench/peers/requirements.lock")
     asked = parser.parse_args()
-    chosen = asked.only or [name for name in benchmarks if not (asked.quick and name == "trade-uniform")]
+    chosen = (
+        asked.only
+        if asked.only is not None
+        else [name for name in benchmarks if not (asked.quick and name == "trade-uniform")]
+    )
     table = Table("benchmark", "measured", "ratio", "wanted")
     started, load = time.perf_counter(), os.getloadavg()[0]
     console = Console()
@@ -75,6 +109,10 @@ def main() -> None:
         for name in chosen:
             with console.status(f"{name} …"), running() as service:
                 table.add_row(*benchmarks[name](service, quick=asked.quick))
+        if asked.full:
+            with console.status("Kafka …"):
+                for row in _kafka_rows(peers=asked.peers, quick=asked.quick):
+                    table.add_row(*row)
     finally:
         console.print(table)
     console.print(

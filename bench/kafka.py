@@ -146,7 +146,7 @@ def publish_one(service: Scaled, body: bytes) -> None:
             raise RuntimeError(answer.read()[:300])
 
 
-def peers(service: Scaled, python: Path, *, count: int) -> dict[str, float]:
+def run_peers(service: Scaled, python: Path, *, count: int) -> dict[str, float]:
     """Events a second of the peers over the same events on the same broker, each keyed by user, doing only a one-minute sum."""
     topic = "peers"
     asyncio.run(_fill(service.broker, topic, trade(0, count)))
