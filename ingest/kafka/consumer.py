@@ -14,6 +14,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from ingest.kafka.cluster import Cluster
+from ingest.kafka.ending import abandon_consumer
 from ingest.kafka.slices import OutOfRange, Place, Slice
 from ingest.kafka.topics import MAX_MESSAGE_BYTES
 from ingest.log import Unavailable
@@ -116,7 +117,7 @@ class LogConsumer:
                 await consumer.stop()
         except (KafkaError, TimeoutError) as error:
             log.warning("kafka_group_not_left", reason=f"{type(error).__name__}: {error}")
-            await _abandon(consumer)
+            await abandon_consumer(consumer)
 
     def revoked(self) -> None:
         """What was assigned is so no longer."""
@@ -294,21 +295,6 @@ class LogConsumer:
 
     def _partition(self, place: Place) -> TopicPartition:
         return TopicPartition(self._cluster.topic(place[0]), place[1])
-
-
-async def _abandon(consumer: AIOKafkaConsumer) -> None:
-    """Ends the tasks of a consumer that does not stop. One that went on would stay a member, with partitions that nobody reads."""
-    coordinator, fetcher = consumer._coordinator, consumer._fetcher
-    tasks = [coordinator._coordination_task, coordinator._heartbeat_task, coordinator._commit_refresh_task]
-    tasks += [fetcher._fetch_task, *fetcher._pending_tasks]
-    left = [task for task in tasks if task is not None and not task.done()]
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left, timeout=1.0)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(1.0):
-            await consumer._client.close()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from ingest.kafka.cluster import Cluster
+from ingest.kafka.ending import STOP_S, end_producer
 from ingest.kafka.records import Record
 from ingest.kafka.topics import MAX_MESSAGE_BYTES
 from ingest.log import Unavailable
@@ -24,7 +24,6 @@ _BATCH_BYTES = 1_000_000
 
 _QUESTIONS = 3
 _START_S = 5.0
-_STOP_S = 2.0
 
 
 class _Entry:
@@ -80,12 +79,12 @@ class Producer:
         """Waits a little for what is on its way, then ends."""
         self._closing = True
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_STOP_S)
+            await asyncio.wait(self._tasks, timeout=STOP_S)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._producer is not None:
-            await _stop(self._producer)
+            await end_producer(self._producer)
             self._producer = None
 
     @property
@@ -185,7 +184,7 @@ class Producer:
                     await producer.start()
             except (KafkaError, TimeoutError, OSError) as error:
                 self._not_before = asyncio.get_running_loop().time() + 1.0
-                await _stop(producer)
+                await end_producer(producer)
                 raise Unavailable(_reason(error), retry_after=2.0) from error
             self._producer = producer
             return producer
@@ -195,22 +194,8 @@ class Producer:
         if self._producer is producer:
             log.warning("kafka_producer_replaced", reason=_reason(error))
             self._producer = None
-            await _stop(producer)
+            await end_producer(producer)
 
 
 def _reason(error: BaseException) -> str:
     return f"Kafka does not take events: {type(error).__name__}{f': {error}' if str(error) else ''}"
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """Ends a producer, whatever state it is in: one that waits for a broker that is away would never stop by itself."""
-    with contextlib.suppress(KafkaError, TimeoutError):
-        async with asyncio.timeout(_STOP_S):
-            await producer.stop()
-            return
-    producer._message_accumulator.fail_all(KafkaError("the producer was replaced"))
-    await producer.client.close()
-    task = producer._sender.sender_task
-    if task is not None and not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=_STOP_S)
