@@ -60,7 +60,7 @@ def test_transactions_that_cannot_be_serialized_are_done_again(installation: Clu
         "create trigger fail after insert on store.feed for each statement execute function store.fail()",
     )
     with flowing(installation, SEED) as senders:
-        sent(senders, 15)
+        sent(senders, 9)
     assert "SerializationFailure" in installation.logs(None)
     assert_right(installation, senders)
 

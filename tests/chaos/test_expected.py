@@ -26,8 +26,8 @@ from tests.samples import batches
 def test_harm_is_found(database_url: str, harm: str) -> None:
     owners = organizations(database_url)
     flow = Workload(0, 1)
-    first = flow.new(200)
-    accepted = [*first, *flow.late(20), *flow.repeated(first, 50)]
+    first = flow.new(60)
+    accepted = [*first, *flow.late(6), *flow.repeated(first, 10)]
     sink = DatabaseSink(database_url, ROLLUPS)
     try:
         sink.write(batches(accepted, owners))

@@ -84,7 +84,7 @@ def test_a_source_that_numbers_its_events_has_one_partition() -> None:
     assert len(set(keys(OWNER, "system", numbered))) == 1
     assert len(set(keys(OWNER, "system", accepted([system(f"n{n}") for n in range(50)])))) == 50
     named = accepted([system("a"), system("b", source="a\\")])
-    assert keys(OWNER, "system", named) == identities("system", [(OWNER, event) for event in named])
+    assert keys(OWNER, "system", named) == identities(OWNER, "system", named)
 
 
 def test_keys_of_different_events_differ() -> None:
