@@ -21,7 +21,8 @@ from api.errors import Problem
 from api.routing import Route, json_answer, parse_query
 from api.services import Services, services
 from ingest.events import AnyEvent, Event
-from ingest.events.decode import CONTENT_TYPES, MalformedBody, Rejection, TooManyEvents, decode, refuse
+from ingest.events.bodies import MalformedBody, TooManyEvents
+from ingest.events.decode import CONTENT_TYPES, Rejection, decode, refuse
 from ingest.log import Batch, Packed, Unavailable
 
 _ZSTD_WINDOW = 8 * 1024 * 1024

@@ -11,6 +11,14 @@ from typing import Any, Literal, cast
 import msgspec
 
 from ingest.events import AnyEvent, Event, InvalidEvent
+from ingest.events.bodies import (
+    TooManyEvents,
+    elements,
+    mark_lone_surrogates,
+    ndjson_lines,
+    quote_non_numbers,
+    sentence,
+)
 from ingest.events.envelope import Float, texts
 from ingest.events.trade import Trade
 
@@ -30,7 +38,6 @@ _NUMBERS: dict[str, msgspec.json.Decoder[Any]] = {
     "system": msgspec.json.Decoder(Float),
     "enterprise": msgspec.json.Decoder(Decimal),
 }
-_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 # A message may quote what a sender wrote, so it is the last place named in it that counts.
 _WHERE = re.compile(r"(?P<what>.*) - at (?P<key>`key` in )?`\$(?P<path>.*?)`", re.DOTALL).fullmatch
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`(?: - at `\$\.(data)`)?", re.DOTALL).fullmatch
@@ -41,17 +48,6 @@ _EXPECTED = {
     "data.action": "view, like, dislike, unlike, undislike, share or complete",
     "data.currency": "a code of 2 to 12 capitals and digits, such as USD",
 }
-_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?(?:NaN|Infinity)\b', re.DOTALL)
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}").fullmatch
-
-
-class MalformedBody(ValueError):
-    """The body as a whole cannot be read; nothing in it was accepted."""
-
-
-class TooManyEvents(ValueError):
-    """A request holds more than 10,000 events."""
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -86,23 +82,16 @@ def decode(body: bytes, content_type: str, *, now: dt.datetime, limits: Limits) 
     # Nearly no body holds an escape, and one byte is found faster than two.
     escaped = b"\\" in body
     if escaped:
-        body = _mark_lone_surrogates(body)
+        body = mark_lone_surrogates(body)
     suspicious = escaped and b"\\u0000" in body
     fast = None if content_type == NDJSON else _fast(body)
     if fast is not None:
         return _judge(fast, suspicious=suspicious, now=now, limits=limits)
-    body = _quote_non_numbers(body)
-    pieces = _lines(body) if content_type == NDJSON else _elements(body)
+    body = quote_non_numbers(body)
+    pieces = ndjson_lines(body) if content_type == NDJSON else elements(body)
     if len(pieces) > MAX_EVENTS:
         raise TooManyEvents(f"{len(pieces)} events in one request: at most {MAX_EVENTS} are taken")
     return _judge([_one(piece) for piece in pieces], suspicious=suspicious, now=now, limits=limits, raws=pieces)
-
-
-def _mark_lone_surrogates(body: bytes) -> bytes:
-    """Turns each lone surrogate into a NUL, so that the event that holds it is refused and not the whole body with it."""
-    if b"\\ud" not in body and b"\\uD" not in body:
-        return body
-    return _ESCAPE.sub(lambda found: b"\\u0000" if _SURROGATE(found[0]) else found[0], body)
 
 
 def _fast(body: bytes) -> list[Event | InvalidEvent] | None:
@@ -119,36 +108,6 @@ def _fast(body: bytes) -> list[Event | InvalidEvent] | None:
     return events
 
 
-def _quote_non_numbers(body: bytes) -> bytes:
-    """Quotes NaN and Infinity, which JSON does not have and some encoders write, so that only their events are refused."""
-    if b"NaN" not in body and b"Infinity" not in body:
-        return body
-    return _TOKEN.sub(lambda found: found[0] if found[0][:1] == b'"' else b'"' + found[0] + b'"', body)
-
-
-def _elements(body: bytes) -> list[bytes]:
-    """Splits a JSON body into its events without looking into them."""
-    try:
-        if body.lstrip()[:1] == b"[":
-            return [bytes(raw) for raw in _RAWS.decode(body)]
-        msgspec.json.decode(body, type=msgspec.Raw)
-        return [body]
-    except msgspec.DecodeError as error:
-        raise MalformedBody(f"body: {_sentence(str(error))}") from None
-    except UnicodeDecodeError:
-        raise MalformedBody("body: is not UTF-8") from None
-    except RecursionError:
-        raise MalformedBody("body: nested too deeply") from None
-
-
-def _lines(body: bytes) -> list[bytes]:
-    """Splits NDJSON into its lines that are not empty."""
-    lines = [line for line in body.splitlines() if line.strip()]
-    if not lines:
-        raise MalformedBody("body: no line holds an event")
-    return lines
-
-
 def _one(piece: bytes) -> Event | InvalidEvent:
     """Decodes one event, or says which field is wrong."""
     try:
@@ -156,7 +115,7 @@ def _one(piece: bytes) -> Event | InvalidEvent:
     except msgspec.ValidationError as error:
         return InvalidEvent(_wrong_metric(piece) or explain(str(error)))
     except msgspec.DecodeError as error:
-        return InvalidEvent(f"event: {_sentence(str(error))}")
+        return InvalidEvent(f"event: {sentence(str(error))}")
     except UnicodeDecodeError:
         return InvalidEvent("event: is not UTF-8")
     except RecursionError:
@@ -294,7 +253,7 @@ def explain(message: str) -> str:
     path = match["path"].lstrip(".").replace("[...]", "")[:200] if match else ""
     what = (match["what"] if match else message).replace("`", "")
     if match and match["key"]:
-        return f"{path}: a name in it: {_sentence(what)}"
+        return f"{path}: a name in it: {sentence(what)}"
     missing = re.match(r"Object missing required field (\w+)", what)
     if missing:
         return f"{path + '.' if path else ''}{missing[1]}: is missing"
@@ -302,12 +261,7 @@ def explain(message: str) -> str:
         return "type: expected system, enterprise, trade or view"
     if path in _EXPECTED:
         return f"{path}: expected {_EXPECTED[path]}"
-    return f"{path or 'event'}: {_sentence(what)}"
-
-
-def _sentence(text: str) -> str:
-    """Lowers the first letter and keeps a message short, whatever a sender put into it."""
-    return (text[:1].lower() + text[1:] if text[1:2].islower() else text)[:200]
+    return f"{path or 'event'}: {sentence(what)}"
 
 
 def refuse(decoded: Decoded, reasons: Iterable[str | None]) -> Decoded:

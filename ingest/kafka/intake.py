@@ -12,7 +12,8 @@ from uuid import UUID
 import structlog
 
 from ingest.events import KINDS, Event
-from ingest.events.decode import MAX_EVENTS, Limits, MalformedBody, decode
+from ingest.events.bodies import MalformedBody
+from ingest.events.decode import MAX_EVENTS, Limits, decode
 from ingest.identity import keys
 from ingest.kafka.records import ORGANIZATION
 from ingest.kafka.slices import Slice

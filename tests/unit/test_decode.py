@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.events.bodies import MalformedBody, TooManyEvents
 from ingest.events.decode import (
     CONTENT_TYPES,
     MAX_EVENTS,
     NDJSON,
     Decoded,
     Limits,
-    MalformedBody,
-    TooManyEvents,
     decode,
     refuse,
 )
