@@ -101,6 +101,8 @@ def decimal(value: Amount) -> Decimal:
 
 def plain(field: str, value: Amount) -> Amount:
     """The amount in plain digits; raises InvalidEvent where it is no number that 18 digits before and after the point can hold."""
+    if _PLAIN(bytes(value).decode()):
+        return value
     try:
         found = msgspec.json.decode(value, type=Decimal)
     except msgspec.DecodeError:
