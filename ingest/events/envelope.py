@@ -40,6 +40,7 @@ PLAIN = r"[0-9]{1,18}(?:\.[0-9]{1,18})?"
 """The pattern of an amount of at least 0 in plain digits."""
 
 _PLAIN = re.compile("-?" + PLAIN).fullmatch
+_PLAIN_BYTES = re.compile(b"-?" + PLAIN.encode()).fullmatch
 _WIDE = Context(prec=120, rounding=ROUND_HALF_EVEN, Emax=999999, Emin=-999999)
 _QUANTUM = Decimal(1).scaleb(-FRACTION_DIGITS)
 _LIMIT = Decimal(10) ** 18
@@ -101,11 +102,11 @@ def decimal(value: Amount) -> Decimal:
 
 def plain(field: str, value: Amount) -> Amount:
     """The amount in plain digits; raises InvalidEvent where it is no number that 18 digits before and after the point can hold."""
-    if _PLAIN(bytes(value).decode()):
+    if _PLAIN_BYTES(value):
         return value
     try:
         found = msgspec.json.decode(value, type=Decimal)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidEvent(f"{field}: {_EXPECTED}") from None
     return amount(exact(field, found))
 

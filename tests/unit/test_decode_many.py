@@ -102,3 +102,11 @@ def test_many_plain_trades_are_settled_together() -> None:
     good, bad = together(samples)
     assert bad == []
     assert [event["data"]["pnl"] for event in good[:3]] == [-9.75, 8.75, -7.75]
+
+
+def test_an_amount_that_is_no_text_is_refused_with_its_field() -> None:
+    one = body([trade("t", None, quantity="x")]).replace(b'"x"', b'"\xff"')
+    for sent, found in ((one, 1), (b"[" + b",".join([one[1:-1]] * MANY) + b"]", MANY)):
+        decoded = decode(sent, "application/json", now=NOW, limits=Limits())
+        assert {rejection.error.partition(":")[0] for rejection in decoded.rejected} == {"data.quantity"}
+        assert len(decoded.rejected) == found
