@@ -16,6 +16,7 @@ from tests.chaos.workload import Workload
 from tests.service_process import wait_until
 
 
+@pytest.mark.chaos
 def test_the_broker_is_killed_and_comes_back(scaled: Cluster) -> None:
     assert scaled.broker is not None
     with flowing(scaled, SEED) as senders:

@@ -34,6 +34,7 @@ def test_the_database_is_killed_and_comes_back(installation: Cluster) -> None:
     assert_right(installation, senders)
 
 
+@pytest.mark.chaos
 def test_connections_are_ended_again_and_again(installation: Cluster) -> None:
     with flowing(installation, SEED) as senders:
         for _ in range(8):

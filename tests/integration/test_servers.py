@@ -15,41 +15,36 @@ from tests.servers.server import Server
 from tests.service_process import ROOT, wait_until
 
 
-def test_a_broker_comes_back_at_its_address(kafka_server: Server) -> None:
+def test_a_broker_freezes_and_dies_and_comes_back_at_its_address(kafka_server: Server) -> None:
     address = kafka_server.address
+    kafka_server.freeze()
+    assert not knows_a_broker(address)
+    kafka_server.thaw()
+    assert wait_until(lambda: knows_a_broker(address), "the broker to go on")
     kafka_server.kill()
     assert not knows_a_broker(address)
     kafka_server.start()
     assert (kafka_server.address, knows_a_broker(address)) == (address, True)
 
 
-def test_a_frozen_broker_goes_on(kafka_server: Server) -> None:
-    kafka_server.freeze()
-    assert not knows_a_broker(kafka_server.address)
-    kafka_server.thaw()
-    assert wait_until(lambda: knows_a_broker(kafka_server.address), "the broker to go on")
-
-
-def test_a_frozen_database_goes_on(timescale_server: Server) -> None:
-    with psycopg.connect(timescale_server.address) as connection:
-        connection.execute("select 1")
+def test_a_database_freezes_and_ends_and_comes_back_with_what_was_committed(timescale_server: Server) -> None:
+    address = timescale_server.address
+    with psycopg.connect(address) as connection:
+        connection.execute("create table kept as select 42 as number")
+        connection.commit()
         timescale_server.freeze()
         with pytest.raises(psycopg.OperationalError):
-            psycopg.connect(timescale_server.address, connect_timeout=2)
+            psycopg.connect(address, connect_timeout=2)
         timescale_server.thaw()
-        assert connection.execute("select 42").fetchone() == (42,)
-
-
-@pytest.mark.parametrize("end", ["kill", "stop"])
-def test_a_database_comes_back_with_what_was_committed(timescale_server: Server, end: str) -> None:
-    with psycopg.connect(timescale_server.address, autocommit=True) as connection:
-        connection.execute("create table kept as select 42 as number")
-        getattr(timescale_server, end)()
-        with pytest.raises(psycopg.OperationalError):
-            connection.execute("select 1")
-    timescale_server.start()
-    with psycopg.connect(timescale_server.address) as connection:
         assert connection.execute("select number from kept").fetchone() == (42,)
+    for end in (timescale_server.kill, timescale_server.stop):
+        with psycopg.connect(address, autocommit=True) as connection:
+            end()
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("select 1")
+        timescale_server.start()
+        with psycopg.connect(timescale_server.address) as connection:
+            assert connection.execute("select number from kept").fetchone() == (42,)
 
 
 def test_a_database_of_ones_own_has_the_extension(timescale_database_url: str) -> None:
