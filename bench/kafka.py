@@ -79,6 +79,18 @@ def publish(service: Scaled, sent: list[bytes], *, seconds: float = 0.0) -> floa
     return float(done.stdout)
 
 
+def throughput(service: Scaled, *, count: int) -> float:
+    """Trades a second from a sender's first request until the last can be read, all processes at work on one machine."""
+    sent = bodies(trade(40_000_000, count))
+    before = service.counted("trade")
+    with service.worker():
+        probe(service, next(_numbers))
+        started = time.perf_counter()
+        publish(service, sent)
+        moments = wait_for_count(service, "trade", before + count)
+    return count / (moments[-1][0] - started)
+
+
 @dataclass(frozen=True)
 class Freshness:
     """Milliseconds from an event's acceptance to its figure in the rollup, while `rate` other events a second come in."""
