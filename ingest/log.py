@@ -25,10 +25,11 @@ class Unavailable(Exception):
 
 
 class Batch(msgspec.Struct):
-    """Events of one organization that are published together."""
+    """Events of one organization that are published together. `keys` are theirs (ingest.identity.keys) where they are known."""
 
     organization: UUID
     events: Sequence[Event]
+    keys: Sequence[bytes] | None = None
 
     @property
     def size(self) -> int:

@@ -75,22 +75,29 @@ def pack_batch(batch: Batch) -> PackedBatch:
     types: set[type[Event]] = set(map(type, batch.events))
     parts: list[Part] = []
     for one in sorted(types, key=lambda one: one.kind):
-        events, positions = batch.events, range(len(batch.events))
+        of_kind, positions = batch, range(len(batch.events))
         if len(types) > 1:
-            positions = [position for position, event in enumerate(events) if type(event) is one]  # type: ignore[assignment]
-            events = [events[position] for position in positions]
-        parts.append(_part(one.kind, batch.organization, events, positions))
+            positions = [position for position, event in enumerate(batch.events) if type(event) is one]  # type: ignore[assignment]
+            keys = None if batch.keys is None else [batch.keys[position] for position in positions]
+            of_kind = Batch(batch.organization, [batch.events[position] for position in positions], keys)
+        parts.append(_part(one.kind, of_kind, positions))
     return PackedBatch(batch.organization, len(batch.events), parts)
 
 
-def _part(kind: str, organization: UUID, events: Sequence[Event], positions: Sequence[int]) -> Part:
-    frame = raw_frame(kind, [str(organization)] * len(events), events)
+def _part(kind: str, batch: Batch, positions: Sequence[int]) -> Part:
+    events = batch.events
+    frame = raw_frame(kind, [str(batch.organization)] * len(events), events)
     numbered = frame.height - frame["sequence"].null_count()
-    named = [event for event in events if event.sequence is None] if numbered else events
+    if batch.keys is not None:
+        # An event without a sequence has its identity as its key.
+        hashes = [key for key, event in zip(batch.keys, events, strict=True) if event.sequence is None]
+    else:
+        named = [event for event in events if event.sequence is None] if numbered else events
+        hashes = identities(batch.organization, kind, named)
     names: set[str] = set()
     if kind in ("system", "enterprise"):
         names = set().union(*(event.data.metrics for event in events))
-    return Part(kind, frame, positions, identities(organization, kind, named), names)
+    return Part(kind, frame, positions, hashes, names)
 
 
 @dataclass(frozen=True)
@@ -128,19 +135,26 @@ def prepare(group: Sequence[Batch | PackedBatch], rollups: Sequence[Rollup], bat
     Batches that are not packed, the small ones, are packed together. Where the number of the batch is known, the raw rows are
     written out for it.
     """
-    small: dict[UUID, list[Event]] = defaultdict(list)
+    small: dict[UUID, list[Batch]] = defaultdict(list)
     for one in group:
         if isinstance(one, Batch):
-            small[one.organization] += one.events
+            small[one.organization].append(one)
     parts: dict[str, list[tuple[UUID, Part]]] = defaultdict(list)
     for packed in (
         *(one for one in group if isinstance(one, PackedBatch)),
-        *(pack_batch(Batch(organization, events)) for organization, events in small.items()),
+        *(pack_batch(_joined(batches)) for batches in small.values()),
     ):
         for part in packed.parts:
             parts[part.kind].append((packed.organization, part))
     works = [_work(kind, parts[kind], rollups) for kind in sorted(parts)]
     return works if batch is None else [work.written_out(batch) for work in works]
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """Batches of one organization as one."""
+    events = [event for batch in batches for event in batch.events]
+    keys = [key for batch in batches for key in batch.keys or ()]
+    return Batch(batches[0].organization, events, keys if len(keys) == len(events) else None)
 
 
 def _work(kind: str, parts: Sequence[tuple[UUID, Part]], rollups: Sequence[Rollup]) -> Work:

@@ -131,8 +131,9 @@ class Intake:
                     taken.strays.append(Stray(kind, home, key, record))
             owned = [item for item, at_home in zip(owned, here, strict=True) if at_home]
             events = [event for event, at_home in zip(events, here, strict=True) if at_home]
+            hashes = [key for key, at_home in zip(hashes, here, strict=True) if at_home]
         if events:
-            taken.batches.append(Batch(organization, events))
+            taken.batches.append(Batch(organization, events, hashes))
             taken.origins.append([record for _, record in owned])
 
     def _all_at_once(
