@@ -14,7 +14,7 @@ from ingest.events import KINDS, Event
 from ingest.events.decode import Limits, decode
 from ingest.identity import identities, keys
 from ingest.kafka.intake import Intake
-from ingest.kafka.records import Record, event_json, pack_records
+from ingest.kafka.records import ORGANIZATION, Record, event_json, pack_records
 from ingest.kafka.slices import Slice
 from ingest.log import Batch
 from ingest.partitions import home_partitions
@@ -190,3 +190,15 @@ def test_whatever_a_record_holds_it_is_an_event_or_a_dead_letter(samples: list[A
                 assert dead.letter.reason.encode()
                 assert "\0" not in dead.letter.reason
                 assert "could not be read" not in dead.letter.reason
+
+
+def test_keys_that_only_match_when_joined_are_not_believed() -> None:
+    events = accepted([system("a"), system("b")])
+    first, second = keys(OWNER, "system", events)
+    header = ((ORGANIZATION, str(OWNER).encode()),)
+    records = [
+        Read(key, event_json(event), header)
+        for key, event in zip((first + second[:1], second[1:]), events, strict=True)
+    ]
+    taken = intake().take([part("system", 0, records)], dict.fromkeys(KINDS, 1), KNOWN, NOW)
+    assert [key for batch in taken.batches for key in batch.keys or ()] == [first, second]
