@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import structlog
 import typer
+from msgspec.structs import replace
 from rich.console import Console
 
+from front import logs
 from front import settings as configuration
-from front.other_logs import adopt_library_logs
 from front.settings import InvalidSetting, Settings
+from front.shared_figures import shared_figures
 
 app = typer.Typer(
     name="streamgauge",
@@ -44,33 +44,17 @@ def _fail(message: str, code: int = 2) -> None:
     sys.exit(code)
 
 
-def _settings() -> Settings:
+def _settings(*, workers: int | None = None) -> Settings:
     found = configuration.read(os.environ)
-    _logging(found)
+    if workers is not None:
+        found = replace(found, workers=workers)
+    logs.configure(found)
     return found
 
 
-def _logging(found: Settings) -> None:
-    level = logging.getLevelNamesMapping()[found.log_level.upper()]
-    renderer: Any = structlog.processors.JSONRenderer()
-    if found.log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info if found.log_format == "json" else _as_is,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    adopt_library_logs()
-
-
-def _as_is(_: Any, __: str, event: Any) -> Any:
-    return event
+_WORKERS = typer.Option(
+    min=1, max=64, help="API processes behind the one port; by default STREAMGAUGE_WORKERS, or one.", show_default=False
+)
 
 
 @app.command()
@@ -78,19 +62,23 @@ def run(
     demo: Annotated[
         bool, typer.Option("--demo", help="Add an organization with simulated data, labelled as such.")
     ] = False,
+    workers: Annotated[int | None, _WORKERS] = None,
 ) -> None:
-    """Run everything in one process: API, sink (with Kafka: a worker), scheduler, this host's own metrics; a database if none is set."""
-    from front.serving import run_command
-
-    sys.exit(run_command(_settings(), console, demo=demo))
+    """Run everything: API, sink (with Kafka: a worker), scheduler, this host's own metrics; a database if none is set."""
+    _serve(_settings(workers=workers), demo=demo)
 
 
 @app.command()
-def api() -> None:
+def api(workers: Annotated[int | None, _WORKERS] = None) -> None:
     """Run an API process, one of as many as are wanted. Without Kafka it writes to the database itself."""
-    from front.serving import run_command
+    _serve(_settings(workers=workers), whole=False)
 
-    sys.exit(run_command(_settings(), console, whole=False))
+
+def _serve(settings: Settings, *, demo: bool = False, whole: bool = True) -> None:
+    with shared_figures(settings.workers):
+        from front.serving import run_command
+
+        sys.exit(run_command(settings, console, demo=demo, whole=whole))
 
 
 @app.command()

@@ -41,7 +41,13 @@ class LogObservation:
         return Counter(f"streamgauge_{name}", doc, labels or [], registry=self._observation.registry)
 
     def _gauge(self, name: str, doc: str, labels: list[str] | None = None) -> Gauge:
-        return Gauge(f"streamgauge_{name}", doc, labels or [], registry=self._observation.registry)
+        return Gauge(
+            f"streamgauge_{name}",
+            doc,
+            labels or [],
+            registry=self._observation.registry,
+            multiprocess_mode="livemostrecent",
+        )
 
     def watched(self, status: LogStatus) -> None:
         """The monitor has looked."""
@@ -88,8 +94,9 @@ class LogObservation:
 
     def owned(self, lags: Mapping[tuple[str, int], int]) -> None:
         """The worker's own partitions; those of others are theirs to tell."""
-        for kind, partition in self._owned - lags.keys():
-            self.lag.remove(kind, str(partition))
+        if not self._observation.shared:  # there the API processes tell of every partition
+            for kind, partition in self._owned - lags.keys():
+                self.lag.remove(kind, str(partition))
         self._owned = set(lags)
         for (kind, partition), events in lags.items():
             self.lag.labels(kind, str(partition)).set(events)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from ingest.log import Outcome
+
+Together = Literal["livesum", "livemax", "livemostrecent"]
+"""What the gauges of several processes are together."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Observation:
-    """Counts what happens. It is the pipeline's telemetry (ingest.telemetry.Telemetry) and the HTTP server's."""
+    """Counts what happens. It is the pipeline's telemetry (ingest.telemetry.Telemetry) and the HTTP server's.
 
-    def __init__(self) -> None:
+    `shared`: several processes count together (prometheus-client's multiprocess mode), and each tells what all of them counted.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
         self.registry = CollectorRegistry()
+        self.shared = shared
         self.accepted = self._counter("events_accepted", "Events accepted, counted now or before.", ["kind"])
         self.rejected = self._counter("events_rejected", "Events refused with a reason.", ["stage"])
         self.counted = self._counter("events_counted", "Events written and rolled up.")
@@ -36,13 +46,15 @@ class Observation:
         )
         self.streams = self._gauge("streams", "Open streams.", ["mode"])
         self.resets = self._counter("stream_resets", "Streams told that they missed something.", ["reason"])
-        self.feed_position = self._gauge("feed_position", "Position of the newest commit that this process has seen.")
+        self.feed_position = self._gauge(
+            "feed_position", "Position of the newest commit that was heard of.", together="livemax"
+        )
 
     def _counter(self, name: str, doc: str, labels: list[str] | None = None) -> Counter:
         return Counter(f"streamgauge_{name}", doc, labels or [], registry=self.registry)
 
-    def _gauge(self, name: str, doc: str, labels: list[str] | None = None) -> Gauge:
-        return Gauge(f"streamgauge_{name}", doc, labels or [], registry=self.registry)
+    def _gauge(self, name: str, doc: str, labels: list[str] | None = None, *, together: Together = "livesum") -> Gauge:
+        return Gauge(f"streamgauge_{name}", doc, labels or [], registry=self.registry, multiprocess_mode=together)
 
     def queued(self, events: int) -> None:
         """So many events wait for the sink."""
@@ -67,4 +79,8 @@ class Observation:
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""
-        return generate_latest(self.registry)
+        if not self.shared:
+            return generate_latest(self.registry)
+        everyone = CollectorRegistry()
+        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+        return generate_latest(everyone)

@@ -17,6 +17,7 @@ from random import Random
 from uuid import UUID
 
 import structlog
+from msgspec.structs import replace
 
 from aggregators.definitions import ROLLUPS
 from api.app import application
@@ -24,7 +25,7 @@ from api.auth.authenticate import Authenticator, utc_now
 from api.auth.first_secrets import first_secrets
 from api.auth.passwords import Passwords
 from api.observation import Observation
-from api.serve import serving
+from api.serve import require_free, serving
 from api.services import Services
 from api.stream.hub import Hub
 from front import kafka
@@ -97,22 +98,28 @@ def _write_private(path: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class Running:
-    """A service that answers: where, and the link that signs its admin in once. `worker` ends by itself only where it must."""
+    """A service that answers: where, and what makes a link that signs its admin in once (None where nobody's password is new).
+
+    `worker` ends by itself only where it must. `settings` are what it runs with: the database and the port that are in use.
+    """
 
     url: str
-    sign_in: str | None
+    sign_in: Callable[[], Awaitable[str | None]]
     credentials: Path | None
     organization: UUID
     demo: UUID | None
     worker: asyncio.Task[None] | None
+    settings: Settings
 
 
 @asynccontextmanager
-async def service(settings: Settings, *, demo: bool = False, whole: bool = True) -> AsyncIterator[Running]:
+async def service(
+    settings: Settings, *, demo: bool = False, whole: bool = True, sibling: bool = False
+) -> AsyncIterator[Running]:
     """Runs the service in this process while the block does.
 
     The `whole` one has everything in it: API, sink or worker, scheduler and collectors. Otherwise it is an API process, one of
-    as many as are wanted.
+    as many as are wanted. A `sibling` joins one that listens on the port already.
     """
     settings.data.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
@@ -126,7 +133,8 @@ async def service(settings: Settings, *, demo: bool = False, whole: bool = True)
         first = await bootstrap(database, lambda: first_secrets(passwords), lambda made: _keep(settings, made))
         demo_organization = await ensure_demo_organization(database) if demo else None
 
-        observation = Observation()
+        shared = settings.workers > 1
+        observation = Observation(shared=shared)
         computing = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="computing"))
         opened = await stack.enter_async_context(
             event_log(settings, url, database, observation, computing, with_worker=whole)
@@ -151,7 +159,10 @@ async def service(settings: Settings, *, demo: bool = False, whole: bool = True)
             stall_s=settings.stall_seconds,
         )
         tasks = await stack.enter_async_context(_tasks())
-        port = await stack.enter_async_context(serving(application(services), settings.host, settings.port))
+        if shared and not sibling:
+            await require_free(settings.host, settings.port)
+        app = application(services)
+        port = await stack.enter_async_context(serving(app, settings.host, settings.port, shared=shared))
         if whole:
             await stack.enter_async_context(
                 housekeeping(database, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
@@ -165,11 +176,12 @@ async def service(settings: Settings, *, demo: bool = False, whole: bool = True)
         _refresh_url(settings.data / CREDENTIALS, base)
         yield Running(
             url=base,
-            sign_in=await _sign_in(database, first, demo_organization, base),
+            sign_in=lambda: _sign_in(database, first, demo_organization, base),
             credentials=settings.data / CREDENTIALS if (settings.data / CREDENTIALS).exists() else None,
             organization=first.organization,
             demo=demo_organization,
             worker=opened.worker,
+            settings=replace(settings, database_url=url, port=port, public_operations=services.public_operations),
         )
 
 

@@ -23,6 +23,7 @@ from api.observation import Observation
 from front import kafka
 from front.filling import filling
 from front.settings import InvalidSetting, Settings
+from front.siblings import siblings
 from jobs.scheduler import housekeeping
 from jobs.storing import TooManyDeadLetters
 from storage.database import Database
@@ -41,7 +42,7 @@ TOO_MANY_DEAD_LETTERS = 3
 def run_command(settings: Settings, console: Console, *, demo: bool = False, whole: bool = True) -> int:
     """Serves until it is stopped; returns the exit code."""
     try:
-        return _run(_serve(settings, console, demo=demo, whole=whole))
+        return run(_serve(settings, console, demo=demo, whole=whole))
     except OSError as error:
         console.print(f"[bold red]error[/] port {settings.port}: {escape(error.strerror or str(error))}")
         return 2
@@ -51,13 +52,13 @@ def worker_command(settings: Settings, console: Console) -> int:
     """Works until it is stopped; returns 0, or 3 where too many records could not be counted."""
     _needs_database(settings)
     kafka.cluster(settings)
-    return _run(_work(settings, console))
+    return run(_work(settings, console))
 
 
 def scheduler_command(settings: Settings, console: Console) -> int:
     """Runs the jobs until it is stopped; returns 0."""
     _needs_database(settings)
-    return _run(_schedule(settings, console))
+    return run(_schedule(settings, console))
 
 
 def _needs_database(settings: Settings) -> None:
@@ -67,7 +68,8 @@ def _needs_database(settings: Settings) -> None:
         )
 
 
-def _run(work: Coroutine[Any, Any, int]) -> int:
+def run(work: Coroutine[Any, Any, int]) -> int:
+    """Runs a process's whole work and returns its exit code; with uvloop where the platform has it."""
     try:
         import uvloop
     except ImportError:
@@ -88,18 +90,21 @@ async def _serve(settings: Settings, console: Console, *, demo: bool, whole: boo
 
     stop = _stop_signal()
     started = asyncio.get_running_loop().time()
-    async with service(settings, demo=demo, whole=whole) as running:
-        _settle()
+    async with contextlib.AsyncExitStack() as stack:
+        running = await stack.enter_async_context(service(settings, demo=demo, whole=whole))
+        settle()
+        if settings.workers > 1:
+            await stack.enter_async_context(siblings(running.settings, settings.workers - 1))
         seconds = asyncio.get_running_loop().time() - started
         console.print(f"\n[bold]Streamgauge[/] is up after {seconds:.1f} s at [bold]{running.url}[/]")
-        if running.sign_in:
-            console.print(f"  sign in (once, within the hour)  {running.sign_in}", soft_wrap=True)
+        if link := await running.sign_in():
+            console.print(f"  sign in (once, within the hour)  {link}", soft_wrap=True)
         if running.credentials:
             console.print(f"  API key and password            {running.credentials}", soft_wrap=True)
         console.print("  stop                            Ctrl-C\n")
         code = await _stopped(stop, running.worker, console)
         console.print("stopping…")
-        _end_for_sure(settings)
+        end_for_sure(settings)
     return code
 
 
@@ -119,10 +124,10 @@ async def _work(settings: Settings, console: Console) -> int:
             return 0
         worker = await stack.enter_async_context(kafka.worker(settings, url, database, partitions, telemetry))
         working = asyncio.create_task(worker.run(), name="worker")
-        _settle()
+        settle()
         console.print("[bold]Streamgauge[/] worker is at work; stop it with Ctrl-C")
         code = await _stopped(stop, working, console)
-        _end_for_sure(settings)
+        end_for_sure(settings)
         worker.stop()
         await asyncio.gather(working, return_exceptions=True)
         return code
@@ -140,11 +145,11 @@ async def _schedule(settings: Settings, console: Console) -> int:
         await stack.enter_async_context(filling(settings.database_url, unfilled))
         console.print("[bold]Streamgauge[/] scheduler is at work; stop it with Ctrl-C")
         await stop.wait()
-        _end_for_sure(settings)
+        end_for_sure(settings)
     return 0
 
 
-def _settle() -> None:
+def settle() -> None:
     """Modules and their objects stay: the collector need not look at them again, nor at everything else every few hundred events."""
     gc.collect()
     gc.freeze()
@@ -199,7 +204,7 @@ async def _stopped(stop: asyncio.Event, worker: asyncio.Task[None] | None, conso
     return 0
 
 
-def _end_for_sure(settings: Settings) -> None:
+def end_for_sure(settings: Settings) -> None:
     """Ends the process where something holds it up: what was accepted is committed, and the database ends by itself."""
 
     def end() -> None:

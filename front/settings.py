@@ -20,7 +20,8 @@ class InvalidSetting(ValueError):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings with their defaults. Each is read from `STREAMGAUGE_` and its name in capitals, or from the name given in `NAMES`.
 
-    host, port: where the API listens. data: folder of the embedded database and of credentials.json.
+    host, port: where the API listens. workers: API processes behind that port.
+    data: folder of the embedded database and of credentials.json.
     public_url: under which address people reach the service (default: http://127.0.0.1:PORT).
     database_url: a PostgreSQL or TimescaleDB of your own; without it the embedded one is started in `data`.
     kafka_bootstrap_servers: Kafka as the log. jwt_secret: at least 32 bytes, signs access tokens; made and kept in `data` when absent.
@@ -39,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: Port = 8000
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     data: Path = Path("data")
     public_url: str | None = None
     database_url: str | None = None

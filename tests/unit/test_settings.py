@@ -13,6 +13,7 @@ from front.settings import NAMES, InvalidSetting, Settings, read, variable
 VALUES = {
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("9000", 9_000),
+    "workers": ("4", 4),
     "data": ("/var/lib/streamgauge", Path("/var/lib/streamgauge")),
     "public_url": ("https://gauge.example.com", "https://gauge.example.com"),
     "database_url": ("postgresql://u@h/d", "postgresql://u@h/d"),
