@@ -31,7 +31,7 @@ serve: $(BIN)/streamgauge ## The same without the demo.
 	@$(BIN)/streamgauge run
 
 test: $(VENV)/.dev ## Run every test, on real servers.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 chaos: $(VENV)/.dev ## Walk through random faults for 10 minutes, and the other long fault tests; CHAOS_SEED=, CHAOS_SECONDS=.
 	$(BIN)/python -m pytest tests/chaos -m chaos -s

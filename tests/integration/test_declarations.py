@@ -41,7 +41,9 @@ def _plain(dtype: str) -> str:
     return {"String": "text", "Int64": "bigint"}[dtype]
 
 
-@pytest.mark.parametrize(("rollup", "grain"), [(r, g) for r in ROLLUPS for g in r.grains], ids=str)
+@pytest.mark.parametrize(
+    ("rollup", "grain"), [pytest.param(r, g, id=f"{r.name}-{g}") for r in ROLLUPS for g in r.grains]
+)
 def test_a_rollup_table_has_the_declared_columns(database_url: str, rollup: Rollup, grain: str) -> None:
     types = {"organization": "uuid", "bucket": "timestamp with time zone"} | dict.fromkeys(rollup.keys, "text")
     types |= {measure.name: str(measure.pg_type) for measure in rollup.measures_at(grain)}
