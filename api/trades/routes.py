@@ -1,0 +1,31 @@
+"""The routes of TradeFlow's reading endpoints."""
+
+from __future__ import annotations
+
+from api.routing import Route
+from api.trades.metrics import TradeMetrics, metrics
+from api.trades.parameters import TradeQuery
+from api.trades.pnl import PnlQuery, PnlReport, pnl
+
+ROUTES = [
+    Route(
+        "GET",
+        "/api/unify/v1/metrics",
+        metrics,
+        "Totals of closed trades",
+        query=TradeQuery,
+        answer=TradeMetrics,
+        tags=("trades",),
+        errors=(400, 403),
+    ),
+    Route(
+        "GET",
+        "/api/unify/v1/reports/pnl",
+        pnl,
+        "Profit and loss by local day",
+        query=PnlQuery,
+        answer=PnlReport,
+        tags=("trades",),
+        errors=(400, 403),
+    ),
+]
