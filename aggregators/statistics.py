@@ -1,7 +1,7 @@
 """Statistics of a record of daily results: equity, drawdown, Sharpe and Sortino ratio, streaks. Exact decimals in, decimals out.
 
-A record is the net result of each calendar day of a range, in one currency, days without a trade as 0. Equity is exact to the last
-digit. What takes a division or a root is computed with 60 digits and rounded half-even to `PLACES`; no binary float takes part.
+A record is the net result of each calendar day of a range, in one currency: days without a trade as 0, or left out. Equity is exact to
+the last digit. What takes a division or a root is computed with 60 digits and rounded half-even to `PLACES`; no binary float takes part.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def equity_curve(nets: Sequence[Decimal | int], starting: Decimal) -> list[Decim
 
 @dataclass(frozen=True)
 class Fall:
-    """A drawdown. `peak` is the last day at the peak, None where that is the starting equity; `recovery` the first day back at it.
+    """A drawdown. `peak` is the day that reached the peak, None where that is the starting equity; `recovery` the first day back at it.
 
     Days are places in the record. Amounts are in its currency; `percent` is of `peak_equity`, None where that is not above 0.
     """
@@ -64,17 +64,20 @@ def deepest_relative_fall(equity: Sequence[Decimal], starting: Decimal) -> Fall 
 
 
 def _deepest(equity: Sequence[Decimal], starting: Decimal, depth: Callable[[Decimal, Decimal], Decimal]) -> Fall | None:
-    top, top_at = starting, None
+    top, top_at, before = starting, None, starting
     worst: tuple[Decimal, Decimal, int | None, int] | None = None
     last: tuple[Decimal, Decimal] | None = None
     for day, value in enumerate(equity):
         if value >= top:
-            top, top_at = value, day
+            if value != before:  # A day without a trade reaches nothing anew.
+                top_at = day
+            top = value
         elif (top, value) != last:  # A day without a trade is as deep as the one before.
             last = (top, value)
             found = depth(_EXACT.subtract(top, value), top)
             if worst is None or found > worst[0]:
                 worst = (found, top, top_at, day)
+        before = value
     if worst is None:
         return None
     _, top, top_at, trough = worst
@@ -89,6 +92,8 @@ def daily_returns(nets: Sequence[Decimal | int], starting: Decimal) -> list[Deci
 
     None where `starting` is not above 0, or equity is not above 0 at the start of a later day: such a day has no return.
     """
+    if starting <= 0:
+        return None
     equity = starting
     returns: list[Decimal] = []
     for net in nets:
@@ -103,37 +108,39 @@ def daily_returns(nets: Sequence[Decimal | int], starting: Decimal) -> list[Deci
 _NOTHING = Decimal(0)
 
 
-def sharpe_ratio(returns: Sequence[Decimal]) -> Decimal | None:
+def sharpe_ratio(returns: Sequence[Decimal], days: int) -> Decimal | None:
     """The annualized Sharpe ratio by day: mean(r) / s(r) x sqrt(365); the riskless rate is taken as 0.
 
+    `days` is n, the number of days in the record: those that are not among `returns` returned 0.
     s is the sample's standard deviation, over n - 1. None for fewer than 2 days, and where all returns are equal.
     Source: Sharpe, "The Sharpe Ratio", Journal of Portfolio Management 21(1), 1994 (the historic ratio of its equations 3 to 6).
     """
-    if len(returns) < 2:
+    if days < 2:
         return None
-    mean = _mean(returns)
+    mean = _mean(returns, days)
     moved = [_DIVIDED.subtract(r, mean) for r in returns if r]
-    idle = len(returns) - len(moved)
+    idle = days - len(moved)
     squares = _DIVIDED.fma(idle, _DIVIDED.multiply(mean, mean), _sum(_DIVIDED.multiply(m, m) for m in moved))
-    deviation = _DIVIDED.sqrt(_DIVIDED.divide(squares, len(returns) - 1))
+    deviation = _DIVIDED.sqrt(_DIVIDED.divide(squares, days - 1))
     if deviation <= abs(mean) * _ROUNDING_ONLY:
         return None
     return _annualized(mean, deviation)
 
 
-def sortino_ratio(returns: Sequence[Decimal]) -> Decimal | None:
+def sortino_ratio(returns: Sequence[Decimal], days: int) -> Decimal | None:
     """The annualized Sortino ratio by day: mean(r) / d(r) x sqrt(365); the target return is 0.
 
-    d is the target downside deviation sqrt(sum(min(r, 0)^2) / n) over all n days, not only over those that lost.
+    `days` is n, as for `sharpe_ratio`; d is the target downside deviation sqrt(sum(min(r, 0)^2) / n) over all n days, not only over
+    those that lost.
     None for fewer than 2 days, and where no day lost.
     Source: Sortino and Price, "Performance Measurement in a Downside Risk Framework", Journal of Investing 3(3), 1994.
     """
-    if len(returns) < 2:
+    if days < 2:
         return None
     squares = _sum(_DIVIDED.multiply(r, r) for r in returns if r < 0)
     if not squares:
         return None
-    return _annualized(_mean(returns), _DIVIDED.sqrt(_DIVIDED.divide(squares, len(returns))))
+    return _annualized(_mean(returns, days), _DIVIDED.sqrt(_DIVIDED.divide(squares, days)))
 
 
 def _sum(values: Iterable[Decimal]) -> Decimal:
@@ -143,8 +150,8 @@ def _sum(values: Iterable[Decimal]) -> Decimal:
     return total
 
 
-def _mean(returns: Sequence[Decimal]) -> Decimal:
-    return _DIVIDED.divide(_sum(r for r in returns if r), len(returns))
+def _mean(returns: Sequence[Decimal], days: int) -> Decimal:
+    return _DIVIDED.divide(_sum(r for r in returns if r), days)
 
 
 def _annualized(mean: Decimal, deviation: Decimal) -> Decimal:

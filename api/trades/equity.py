@@ -23,7 +23,7 @@ ALONE = ""
 class Drawdown(msgspec.Struct):
     """A fall of equity from its running peak, which is the starting equity before the first day; `amount` is positive.
 
-    `peak_date` is the last day at the peak, null where that is the starting equity; `recovery_date` the first day back at it, null
+    `peak_date` is the day that reached the peak, null where that is the starting equity; `recovery_date` the first day back at it, null
     where there is none. `percent` is of `peak_equity`, null without a starting equity.
     """
 
@@ -81,10 +81,10 @@ class Ratios(msgspec.Struct):
     sortino: Any
 
 
-def ratios(nets: Sequence[Decimal | int], starting: Decimal, *, whole_days: bool) -> Ratios:
-    """The ratios of a record. Days that are not whole have no daily return."""
-    returns = statistics.daily_returns(nets, starting) if whole_days else None
+def ratios(nets: Sequence[Decimal | int], starting: Decimal, *, days: int) -> Ratios:
+    """The ratios of a record of so many days, of which those without a trade may be left out but not the last."""
+    returns = statistics.daily_returns(nets, starting)
     if returns is None:
         return Ratios(None, None)
-    sharpe, sortino = statistics.sharpe_ratio(returns), statistics.sortino_ratio(returns)
+    sharpe, sortino = statistics.sharpe_ratio(returns, days), statistics.sortino_ratio(returns, days)
     return Ratios(plain_number(sharpe), plain_number(sortino))

@@ -24,6 +24,7 @@ from api.trades.parameters import (
     TradeQuery,
     asked_period,
     asked_rows,
+    days_so_far,
     local_date,
     question,
     trade_filters,
@@ -157,8 +158,7 @@ def pnl_report(
     daily: dict[str, dict[dt.datetime, list[Any]]] = {}
     for time, currency, *amounts in rows:
         daily.setdefault(currency, {})[time.astimezone(dt.UTC)] = amounts
-    # A day that is still to come has no result yet: it belongs to the range, and to no statistics.
-    past = max(sum(day <= now for day in days), *(days.index(max(one)) + 1 for one in daily.values()), 0)
+    past = days_so_far(days, (max(one) for one in daily.values()), now)
     alone = len(daily) < 2
     parts = {
         currency: _currency(
@@ -221,7 +221,7 @@ def _currency(
     record = daily[:past]
     nets, dates = [day.net for day in record], [day.date for day in record]
     equity = statistics.equity_curve(nets, starting)
-    of_days = ratios(nets, starting, whole_days=period.whole_days)
+    of_days = ratios(nets, starting, days=past if period.whole_days else 0)
     streaks = statistics.streaks(nets, [day.trades for day in record])
     return CurrencyPnl(
         daily=daily,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from api.routing import Route
+from api.trades.analysis import TradeAnalysis, TradesQuery, trades
 from api.trades.metrics import TradeMetrics, metrics
 from api.trades.parameters import TradeQuery
 from api.trades.pnl import PnlQuery, PnlReport, pnl
+from api.trades.strategies import StrategiesQuery, StrategyAnalysis, strategies
 
 ROUTES = [
     Route(
@@ -25,6 +27,26 @@ ROUTES = [
         "Profit and loss by local day",
         query=PnlQuery,
         answer=PnlReport,
+        tags=("trades",),
+        errors=(400, 403),
+    ),
+    Route(
+        "GET",
+        "/api/unify/v1/analytics/trades",
+        trades,
+        "Figures of closed trades over time and by group, and the latest trades",
+        query=TradesQuery,
+        answer=TradeAnalysis,
+        tags=("trades",),
+        errors=(400, 403),
+    ),
+    Route(
+        "GET",
+        "/api/unify/v1/analytics/strategies",
+        strategies,
+        "Figures of each strategy",
+        query=StrategiesQuery,
+        answer=StrategyAnalysis,
         tags=("trades",),
         errors=(400, 403),
     ),

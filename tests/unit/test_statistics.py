@@ -58,9 +58,16 @@ def test_the_deepest_fall_by_amount_and_the_one_in_per_cent_may_be_two() -> None
     assert deepest_relative_fall(equity, D(100)) == Fall(D(40), D(40), None, 0, 1, D(100), D(60))
 
 
-def test_a_fall_begins_on_the_last_day_at_the_peak_and_of_equal_ones_the_first_counts() -> None:
+def test_a_fall_begins_on_the_day_that_reached_the_peak_and_of_equal_ones_the_first_counts() -> None:
     equity = equity_curve([10, 0, 0, -5, 0, -5, 0, 10, -10, 0], D(0))
-    assert deepest_fall(equity, D(0)) == Fall(D(10), None, 2, 5, 7, D(10), D(0))
+    assert deepest_fall(equity, D(0)) == Fall(D(10), None, 0, 5, 7, D(10), D(0))
+    # Back at the peak for a day, and down again: the fall is the second one.
+    equity = equity_curve([10, 0, -1, 1, 0, -5], D(0))
+    assert deepest_fall(equity, D(0)) == Fall(D(5), None, 3, 5, None, D(10), D(5))
+    equity = equity_curve([0, 0, -1, 1, 0, -5], D(0))
+    assert deepest_fall(equity, D(0)) == Fall(D(5), None, 3, 5, None, D(0), D(-5))
+    equity = equity_curve([0, 0, -5], D(0))
+    assert deepest_fall(equity, D(0)) == Fall(D(5), None, None, 2, None, D(0), D(-5))
 
 
 def test_equity_that_never_fell_has_no_drawdown() -> None:
@@ -87,25 +94,25 @@ def test_ratios_by_hand() -> None:
     # Returns 2 %, 0 and 1 %: mean 1 %, deviation 1 %; sqrt(365) = 19.10497317…
     returns = daily_returns([20, 0, D("10.2")], D(1_000))
     assert returns is not None
-    assert sharpe_ratio(returns) == D("19.104973")
-    assert sortino_ratio(returns) is None
+    assert sharpe_ratio(returns, len(returns)) == D("19.104973")
+    assert sortino_ratio(returns, len(returns)) is None
     # Returns -1 % and 3 %: mean 1 %, downside sqrt(0.0001 / 2); sqrt(2) x sqrt(365) = sqrt(730) = 27.01851217…
     returns = daily_returns([-10, D("29.7")], D(1_000))
     assert returns is not None
-    assert sortino_ratio(returns) == D("27.018512")
+    assert sortino_ratio(returns, len(returns)) == D("27.018512")
     # Deviation over n - 1: sqrt(2 x 0.02^2) = 0.0282842…; 0.01 / that x sqrt(365) = sqrt(365 / 8) = 6.75462804…
-    assert sharpe_ratio(returns) == D("6.754628")
+    assert sharpe_ratio(returns, len(returns)) == D("6.754628")
 
 
 def test_ratios_are_null_where_nothing_can_be_said() -> None:
     for returns in ([], [D("0.1")], [D(0)] * 9):
-        assert sharpe_ratio(returns) is None
-        assert sortino_ratio(returns) is None
+        assert sharpe_ratio(returns, len(returns)) is None
+        assert sortino_ratio(returns, len(returns)) is None
     # Equal returns of a third: what differs in the 60th digit is no deviation.
     equal = daily_returns([D(1), D(4) / 3, D(16) / 9], D(3))
     assert equal is not None
-    assert sharpe_ratio(equal) is None
-    assert sortino_ratio([D("-0.5"), D(0)]) is not None
+    assert sharpe_ratio(equal, len(equal)) is None
+    assert sortino_ratio([D("-0.5")], 2) is not None
 
 
 @settings(max_examples=150, deadline=None)
@@ -131,8 +138,32 @@ def test_the_figures_agree_with_numpy(nets: list[Decimal], starting: Decimal) ->
         return
     expected = np.array([float(net) for net in nets]) / levels[:-1]
     np.testing.assert_allclose([float(r) for r in returns], expected, rtol=1e-7, atol=1e-12)
-    close(sharpe_ratio(returns), *_numpy_ratio(expected, np.std(expected, ddof=1)))
-    close(sortino_ratio(returns), *_numpy_ratio(expected, np.sqrt(np.mean(np.minimum(expected, 0) ** 2))))
+    close(sharpe_ratio(returns, len(returns)), *_numpy_ratio(expected, np.std(expected, ddof=1)))
+    close(sortino_ratio(returns, len(returns)), *_numpy_ratio(expected, np.sqrt(np.mean(np.minimum(expected, 0) ** 2))))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(-3, 3), max_size=30), st.integers(0, 20))
+def test_days_without_a_trade_may_be_left_out(nets: list[int], starting: int) -> None:
+    traded = [day for day, net in enumerate(nets) if net]
+    some = [nets[day] for day in traded]
+    equity, of_some = equity_curve(nets, D(starting)), equity_curve(some, D(starting))
+    for figure in (deepest_fall, deepest_relative_fall):
+        found, of_all = figure(of_some, D(starting)), figure(equity, D(starting))
+        assert (found is None) == (of_all is None)
+        if found is not None and of_all is not None:
+            for name in ("peak", "trough", "recovery"):
+                day = getattr(found, name)
+                assert getattr(of_all, name) == (None if day is None else traded[day])
+            assert (found.amount, found.percent) == (of_all.amount, of_all.percent)
+    returns, few = (
+        daily_returns(nets, D(starting)),
+        daily_returns([*some, 0] if traded[-1:] != [len(nets) - 1] else some, D(starting)),
+    )
+    if returns is not None:
+        assert few is not None
+        for ratio in (sharpe_ratio, sortino_ratio):
+            assert ratio(few, len(nets)) == ratio(returns, len(nets))
 
 
 def consistent(fall: Fall, equity: list[Decimal], starting: Decimal) -> bool:
@@ -141,7 +172,11 @@ def consistent(fall: Fall, equity: list[Decimal], starting: Decimal) -> bool:
     between = equity[0 if fall.peak is None else fall.peak + 1 : fall.recovery]
     return (
         at_peak == fall.peak_equity
-        and all(value < at_peak for value in between)
+        and all(value <= at_peak for value in between)
+        and all(
+            value < at_peak
+            for value in between[fall.trough - len(equity[: 0 if fall.peak is None else fall.peak + 1]) :]
+        )
         and min(between) == equity[fall.trough] == fall.trough_equity
         and fall.amount == at_peak - fall.trough_equity
         and (fall.recovery is None or equity[fall.recovery] >= at_peak)
