@@ -43,6 +43,18 @@ class StrategiesQuery(PagedQuery, kw_only=True):
     starting_equity: str | None = None
 
 
+class StrategyDrawdown(msgspec.Struct, rename="camel"):
+    """A strategy's drawdown: that of `/reports/pnl`, with names as TradeFlow's others are."""
+
+    amount: Any
+    percent: Any
+    peak_date: str | None
+    trough_date: str
+    recovery_date: str | None
+    peak_equity: Any
+    trough_equity: Any
+
+
 class StrategyFigures(TradeFigures, kw_only=True):
     """One strategy in one currency; `strategy` is null for trades without one. Shares are in % of all trades in the currency.
 
@@ -54,8 +66,8 @@ class StrategyFigures(TradeFigures, kw_only=True):
     share_of_trades: Any
     share_of_pnl: Any = msgspec.field(name="shareOfPnL")
     starting_equity: Any
-    drawdown: Drawdown | None
-    relative_drawdown: Drawdown | None
+    drawdown: StrategyDrawdown | None
+    relative_drawdown: StrategyDrawdown | None
     sharpe: Any
     sortino: Any
 
@@ -159,8 +171,12 @@ def _strategy(
         share_of_trades=plain_number(statistics.rounded_share(group.total_trades, whole.total_trades)),
         share_of_pnl=plain_number(statistics.rounded_share(group.total_pnl, whole.total_pnl)),
         starting_equity=plain_number(starting),
-        drawdown=drawdown(statistics.deepest_fall(equity, starting), dates),
-        relative_drawdown=drawdown(statistics.deepest_relative_fall(equity, starting), dates),
+        drawdown=_camel(drawdown(statistics.deepest_fall(equity, starting), dates)),
+        relative_drawdown=_camel(drawdown(statistics.deepest_relative_fall(equity, starting), dates)),
         sharpe=of_days.sharpe,
         sortino=of_days.sortino,
     )
+
+
+def _camel(found: Drawdown | None) -> StrategyDrawdown | None:
+    return StrategyDrawdown(**msgspec.structs.asdict(found)) if found is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -180,16 +181,18 @@ def check_report(
 
 def check_drawdowns(part: dict[str, Any], levels: list[Decimal], days: list[date]) -> None:
     """Drawdowns, camel or not, against the levels of equity, of which the first is the starting equity."""
-    relative_name = "relativeDrawdown" if "relativeDrawdown" in part else "relative_drawdown"
+    shallow, relative_fall = part["drawdown"], part.get("relative_drawdown")
+    if "relativeDrawdown" in part:
+        shallow, relative_fall = snake(shallow), snake(part["relativeDrawdown"])
     amount = deepest(levels, ROOM.subtract)
-    assert (part["drawdown"] or {"amount": None})["amount"] == amount
+    assert (shallow or {"amount": None})["amount"] == amount
     relative = deepest(levels, lambda high, low: ROOM.divide(high - low, high)) if levels[0] > 0 else None
-    found = part[relative_name]
+    found = relative_fall
     assert (found is None) == (relative is None)
     if found is not None:
         assert abs(found["percent"] - 100 * relative) <= Decimal("0.0000005")
     level = {None: levels[0]} | {day.isoformat(): level for day, level in zip(days, levels[1:], strict=True)}
-    for fall in (part["drawdown"], found):
+    for fall in (shallow, found):
         if fall is None:
             continue
         assert (fall["peak_equity"], fall["trough_equity"]) == (level[fall["peak_date"]], level[fall["trough_date"]])
@@ -199,6 +202,13 @@ def check_drawdowns(part: dict[str, Any], levels: list[Decimal], days: list[date
         ]
         assert fall["recovery_date"] == min(later, default=None)
         assert (fall["peak_date"] or "") < fall["trough_date"]
+
+
+def snake(fall: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A drawdown of TradeFlow's names in ours."""
+    return fall and {
+        re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name): value for name, value in fall.items()
+    }
 
 
 def near(found: Decimal | None, expected: float | None) -> None:
@@ -327,7 +337,7 @@ async def test_days_to_come_and_half_days_are_in_no_statistics(api: Api) -> None
     }
     near(found["statistics"]["sharpe"], ratios([Decimal(1_000), Decimal(900), Decimal(950)])[0])
     (row,) = (await answer(api, "/analytics/strategies", **asked))["strategies"]
-    assert (row["sharpe"], row["drawdown"]) == (found["statistics"]["sharpe"], found["drawdown"])
+    assert (row["sharpe"], snake(row["drawdown"])) == (found["statistics"]["sharpe"], found["drawdown"])
     # The last 24 hours begin and end within a day.
     found = await answer(api, "/reports/pnl", time_range="24h", starting_equity=1_000)
     assert (found["statistics"]["sharpe"], found["statistics"]["sortino"]) == (None, None)
