@@ -6,7 +6,8 @@ from api.routing import Route
 from api.trades.analysis import TradeAnalysis, TradesQuery, trades
 from api.trades.metrics import TradeMetrics, metrics
 from api.trades.parameters import TradeQuery
-from api.trades.pnl import PnlQuery, PnlReport, pnl
+from api.trades.pnl import PnlQuery, pnl
+from api.trades.report import PnlReport
 from api.trades.strategies import StrategiesQuery, StrategyAnalysis, strategies
 
 ROUTES = [
