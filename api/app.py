@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from api import dashboard, events, health, health_detailed, leaderboards, openapi, query, trades
+from api import dashboard, events, health, health_detailed, leaderboards, openapi, query
 from api.auth.routes import routes as auth_routes
 from api.middlewares.identity import identify
 from api.middlewares.observe import mark, observe
@@ -14,6 +14,7 @@ from api.page.routes import routes as page_routes
 from api.routing import Route
 from api.services import SERVICES, Services
 from api.stream import routes as stream
+from api.trades import routes as trades
 
 VERSION = "0.1.0"
 

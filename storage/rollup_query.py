@@ -67,8 +67,8 @@ class Rows:
     end: dt.datetime
 
 
-def _figures(question: Question) -> dict[str, Figure]:
-    """What each asked name is."""
+def asked_figures(question: Question) -> dict[str, Figure]:
+    """What each asked name is. Raises BadQuery."""
     try:
         return figures(question.rollup, question.measures)
     except KeyError as error:
@@ -93,7 +93,7 @@ def usable_grains(question: Question, needed: Sequence[Measure]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """How a question is answered: the range that is read, the stored buckets that cover it and the starts of the asked local days."""
 
     start: dt.datetime
@@ -102,7 +102,8 @@ class _Plan:
     starts: list[dt.datetime]
 
 
-def _plan(question: Question, needed: Sequence[Measure]) -> _Plan:
+def planned(question: Question, needed: Sequence[Measure]) -> Plan:
+    """The stored buckets that answer a question about these measures. Raises BadQuery, or NotFilled."""
     for key in (*question.group_by, *question.filters):
         if key not in question.rollup.keys:
             where = "group_by" if key in question.group_by else "filter"
@@ -114,10 +115,10 @@ def _plan(question: Question, needed: Sequence[Measure]) -> _Plan:
     # The range is widened to whole buckets of the finest usable grain.
     start, end = calendar.floor(question.start, grains[0], UTC), calendar.ceil(question.end, grains[0], UTC)
     parts = calendar.segments(start, end, grains) or [(grains[0], start, start)]
-    return _Plan(start, end, parts, _starts(question.grain, question.tz, start, end))
+    return Plan(start, end, parts, _starts(question.grain, question.tz, start, end))
 
 
-def _composed(question: Question, plan: _Plan, names: tuple[str, ...]) -> tuple[bytes, list[Any]]:
+def _composed(question: Question, plan: Plan, names: tuple[str, ...]) -> tuple[bytes, list[Any]]:
     """The SQL of a question and its parameters. The text follows from the question's shape alone, so it is composed once a shape."""
     text = statement(
         question.rollup,
@@ -130,15 +131,19 @@ def _composed(question: Question, plan: _Plan, names: tuple[str, ...]) -> tuple[
         question.after is not None,
     )
     parameters: list[Any] = [times(plan.starts)] if question.grain in calendar.LOCAL_DAYS else []
-    filters = [list(values) for values in question.filters.values()]
-    for _, low, high in plan.parts:
-        parameters += [low, high, *filters]
+    parameters += of_parts(question, plan)
     if question.after is not None:
         place = list(question.after)
         if plan.starts:
             place[0] = bisect.bisect_right(plan.starts, place[0])
         parameters += place
     return text, [*parameters, question.limit + 1]
+
+
+def of_parts(question: Question, plan: Plan) -> list[Any]:
+    """The parameters of a plan's parts: for each its first bucket, the one behind its last, and the values of each filter."""
+    filters = [list(values) for values in question.filters.values()]
+    return [value for _, low, high in plan.parts for value in (low, high, *filters)]
 
 
 @lru_cache(maxsize=64)
@@ -152,16 +157,16 @@ def _starts(grain: str | None, tz: ZoneInfo, start: dt.datetime, end: dt.datetim
 
 def compose(question: Question) -> tuple[bytes, list[Any]]:
     """The SQL that `ask` sends for a question, and its parameters. Raises BadQuery."""
-    asked = _figures(question)
-    return _composed(question, _plan(question, needed_measures(question.rollup, asked)), question.measures)
+    asked = asked_figures(question)
+    return _composed(question, planned(question, needed_measures(question.rollup, asked)), question.measures)
 
 
 async def ask(connection: AsyncConn, question: Question) -> Rows:
     """Answers a question inside an organization's read transaction. Raises BadQuery, or NotFilled."""
     question = replace(question, unfilled=await unfilled(connection, question.rollup.name))
-    asked = _figures(question)
+    asked = asked_figures(question)
     needed = needed_measures(question.rollup, asked)
-    plan = _plan(question, needed)
+    plan = planned(question, needed)
     cursor = await connection.execute(*_composed(question, plan, question.measures), binary=True)
     found = await cursor.fetchall()
     more = len(found) > question.limit

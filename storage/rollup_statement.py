@@ -60,10 +60,70 @@ def statement(
     """
     asked = figures(rollup, names)
     needed = needed_measures(rollup, asked)
-    carried = [Identifier(m.name) for m in needed]
-    if any(m.merge == "last" for m in needed):
-        carried += [Identifier(column) for column in LAST_PLACE]
     keys = [Identifier(key) for key in group_by]
+    time = [SQL("{} as time").format(_bucket(grain, zone))] if grain else []
+    base = _base(rollup, parts, [*time, *keys], keys, _carried(needed), filters)
+    groups = [Identifier("time"), *keys] if grain else keys
+    text = _grouped(asked, needed, base, groups)
+    if groups:
+        listed = SQL(", ").join(groups)
+        if continued:
+            text += SQL(" where ({}) > ({})").format(listed, SQL(", ").join([SQL("%s")] * len(groups)))
+        text += SQL(" order by {}").format(listed)
+    return (text + SQL(" limit %s")).as_bytes()
+
+
+@lru_cache(maxsize=256)
+def ranking(
+    rollup: Rollup,
+    names: tuple[str, ...],
+    parts: tuple[str, ...],
+    group_by: tuple[str, ...],
+    filters: tuple[str, ...],
+    within: tuple[str, ...],
+    by: str,
+    descending: bool,
+) -> bytes:
+    """The SQL that reads the figures `names` of each group, ordered by the keys `within`, then the figure `by`, then the other keys.
+
+    Groups that have no such figure come last of theirs. It takes the parts' parameters as `statement` does, then the limit and the
+    offset. Rows come as keys, figures, and how many groups there are.
+    """
+    asked = figures(rollup, names)
+    needed = needed_measures(rollup, asked)
+    keys = [Identifier(key) for key in group_by]
+    base = _base(rollup, parts, keys, keys, _carried(needed), filters)
+    order: list[Composable] = [Identifier(key) for key in within]
+    order.append(SQL("{} desc nulls last" if descending else "{} nulls last").format(Identifier(f"figure {by}")))
+    order += [Identifier(key) for key in group_by if key not in within]
+    text = SQL("select ranked.*, count(*) over () from ({}) as ranked order by {} limit %s offset %s")
+    return text.format(_grouped(asked, needed, base, keys), SQL(", ").join(order)).as_bytes()
+
+
+@lru_cache(maxsize=256)
+def counting(rollup: Rollup, parts: tuple[str, ...], group_by: tuple[str, ...], filters: tuple[str, ...]) -> bytes:
+    """The SQL that counts the groups. It takes the parts' parameters as `statement` does."""
+    keys = [Identifier(key) for key in group_by]
+    # A set of the keys, which a hash makes: count(distinct …) would sort every row.
+    text = SQL("with {} select count(*) from (select distinct {} from base) as found")
+    return text.format(_base(rollup, parts, keys, keys, [], filters), SQL(", ").join(keys)).as_bytes()
+
+
+def _carried(needed: Sequence[Measure]) -> list[Identifier]:
+    """The columns that the measures are merged from."""
+    place = LAST_PLACE if any(m.merge == "last" for m in needed) else ()
+    return [*(Identifier(m.name) for m in needed), *(Identifier(column) for column in place)]
+
+
+def _base(
+    rollup: Rollup,
+    parts: Sequence[str],
+    groups: Sequence[Composable],
+    keys: Sequence[Identifier],
+    carried: Sequence[Identifier],
+    filters: Sequence[str],
+) -> Composed:
+    """The stored rows of every part, with what they are grouped by and what is merged of them."""
     conditions = [
         SQL("bucket >= %s"),
         SQL("bucket < %s"),
@@ -74,18 +134,9 @@ def statement(
         SQL("select {} from {} where {}").format(selected, table(rollup, part, "app"), SQL(" and ").join(conditions))
         for part in parts
     ]
-    time = [SQL("{} as time").format(_bucket(grain, zone))] if grain else []
-    base = SQL("base as (select {} from ({}) as part)").format(
-        SQL(", ").join([*time, *keys, *carried]), SQL(" union all ").join(read)
+    return SQL("base as (select {} from ({}) as part)").format(
+        SQL(", ").join([*groups, *carried]), SQL(" union all ").join(read)
     )
-    groups = [Identifier("time"), *keys] if grain else keys
-    text = _grouped(asked, needed, base, groups)
-    if groups:
-        listed = SQL(", ").join(groups)
-        if continued:
-            text += SQL(" where ({}) > ({})").format(listed, SQL(", ").join([SQL("%s")] * len(groups)))
-        text += SQL(" order by {}").format(listed)
-    return (text + SQL(" limit %s")).as_bytes()
 
 
 def _bucket(grain: str, zone: str) -> Composable:

@@ -52,6 +52,7 @@ TRADE_PNL = Rollup(
             public=False,
         ),
     ),
+    # A numeric quotient has 16 digits, or as many behind the point as what it is made of: the factors give it those it is rounded to.
     derived=(
         Derived(
             "win_rate",
@@ -61,17 +62,21 @@ TRADE_PNL = Rollup(
             "%",
         ),
         Derived(
-            "average_net", "round(net / nullif(trades, 0), 18)", ("net", "trades"), "Net result a trade.", "currency"
+            "average_net",
+            "round(net * 1.000000000000000000 / nullif(trades, 0), 18)",
+            ("net", "trades"),
+            "Net result a trade.",
+            "currency",
         ),
         Derived(
             "profit_factor",
-            "round(profit / nullif(loss, 0), 6)",
+            "round(profit * 1.000000 / nullif(loss, 0), 6)",
             ("profit", "loss"),
             "Profit over loss; null without a loss.",
         ),
         Derived(
             "average_hold",
-            "round(held_us / nullif(trades, 0) / 1000000, 6)",
+            "round(held_us * 0.000001 / nullif(trades, 0), 6)",
             ("held_us", "trades"),
             "Mean time a position was open.",
             "s",

@@ -20,6 +20,8 @@ FRESH = (
     "/api/v1/dashboard/stats",
     "/api/unify/v1/metrics",
     "/api/unify/v1/reports/pnl",
+    "/api/unify/v1/analytics/trades?group_by=symbol&recent=5",
+    "/api/unify/v1/analytics/strategies?starting_equity=100",
     "/users/top",
 )
 

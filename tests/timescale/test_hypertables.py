@@ -20,6 +20,7 @@ from storage.database import Database, connect
 from storage.edition import create_extension, detect, edition
 from storage.migrate import migrate
 from storage.raw_days import drop_raw_days
+from storage.recent_trades import compose_read
 from storage.rollup_query import Question, compose
 from storage.sink import DatabaseSink
 from tests.integration.stored import (
@@ -197,6 +198,10 @@ def test_a_read_through_a_barrier_view_touches_only_the_chunks_of_its_range(data
         (start, start + dt.timedelta(days=1)),
     )
     assert len(found) == 1, plan
+    quarters = [(start + dt.timedelta(days=n), start + dt.timedelta(days=n, minutes=15)) for n in (9, 4, 0)]
+    latest, values = compose_read(quarters, {"user_id": ("ann",)}, 21, (start + dt.timedelta(days=20), "s", "i"))
+    found, plan = chunks_of_plan(database_url, owners[0], latest.as_string(None), values)
+    assert len({name for name in found if name.endswith("chunk")}) == 3, plan
     question = Question(TRADE_PNL, ("net",), start, start + dt.timedelta(hours=12), group_by=("symbol",))
     found, plan = chunks_of_plan(database_url, owners[0], *compose(question))
     assert len({name for name in found if name.endswith("chunk")}) == 1, plan

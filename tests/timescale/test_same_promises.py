@@ -15,6 +15,7 @@ from tests.integration.test_query_figures import (
     test_trades_agree_with_duckdb_to_the_last_digit,
     test_viewers_and_actions_agree_with_a_count_of_the_raw_events,
 )
+from tests.integration.test_recent_trades import test_every_trade_comes_once_the_latest_first
 from tests.integration.test_recompute import *  # noqa: F403
 from tests.integration.test_retention import *  # noqa: F403
 from tests.integration.test_sink_crash import test_a_process_killed_in_the_middle_of_a_step
@@ -29,11 +30,15 @@ from tests.integration.test_sink_refusals import (
 from tests.integration.test_sink_writers import *  # noqa: F403
 from tests.integration.test_standings import test_what_is_read_is_what_was_refreshed_and_says_so
 from tests.integration.test_top_creators import test_scores_follow_the_formula
+from tests.integration.test_trade_analytics import record, test_figures_over_time_and_by_group, test_strategies
 
 __all__ = [
+    "record",
     "test_a_group_larger_than_the_memory_of_the_tail_comes_whole",
     "test_a_process_killed_in_the_middle_of_a_step",
     "test_every_event_comes_once_in_feed_order_whatever_breaks",
+    "test_every_trade_comes_once_the_latest_first",
+    "test_figures_over_time_and_by_group",
     "test_freqtrades_trades_agree_with_freqtrades_own_report",
     "test_identities_are_known_after_sealing_and_after_a_restart",
     "test_measurements_agree_with_duckdb",
@@ -42,6 +47,7 @@ __all__ = [
     "test_only_the_guilty_events_are_refused",
     "test_rollups_equal_a_one_pass_computation_for_any_delivery",
     "test_scores_follow_the_formula",
+    "test_strategies",
     "test_trades_agree_with_duckdb_to_the_last_digit",
     "test_under_the_apis_role_sql_reads_nothing_without_an_organization",
     "test_viewers_and_actions_agree_with_a_count_of_the_raw_events",
