@@ -48,7 +48,7 @@ def deepest_fall(equity: Sequence[Decimal], starting: Decimal) -> Fall | None:
     """The maximum drawdown by amount: max over days t of (M(t) - E(t)), M(t) the running peak. None where equity never fell.
 
     The peak is `starting` before the first day, so a loss on the first day is a drawdown (where libraries begin with the first day's
-    end, it is lost: pyfolio issue 179, quantstats issue 438). Of equal falls the first counts.
+    end, it is lost: pyfolio issue 179, quantstats issue 438, freqtrade pull request 11593). Of equal falls the first counts.
     Source: Magdon-Ismail and Atiya, "Maximum Drawdown", Risk 17(10), 2004.
     """
     return _deepest(equity, starting, lambda amount, _: amount)

@@ -1,4 +1,6 @@
-"""The latest trades themselves, from the raw events. The rollup tells in which quarters of an hour they are, so only those are read.
+"""The latest trades themselves, from the raw events. The rollup tells on which days and in which quarters of an hour they are.
+
+So only those quarters are read, and of the rollup's finest rows only those of the days.
 
 The table of raw events has no index by organization and time: it would cost every event written nearly as much as its row (COPY took
 twice as long). Its block ranges, and the chunks of a hypertable, find a quarter of an hour as well, whatever else the table holds.
@@ -7,24 +9,28 @@ twice as long). Its block ranges, and the chunks of a hypertable, find a quarter
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Composed, Identifier
 
+from aggregators import calendar
 from aggregators.definitions.trade import TRADE_PNL
 from storage.database import AsyncConn
 from storage.filled import require
 from storage.rollup_query import plain_number
 from storage.rollup_sql import table
 
-_QUARTER = dt.timedelta(minutes=15)
+_DAY, _QUARTER = dt.timedelta(days=1), dt.timedelta(minutes=15)
+_UTC = calendar.zone("UTC")
+_DAYS_AT_ONCE = 50
 MAX_QUARTERS = 50
 """Quarters of an hour that one page reads at most: where trades are far apart it is shorter, and goes on behind them."""
 DENSE = 10_000
-"""A quarter with more trades than that is read from its end in small pieces."""
+"""A day or a quarter with more trades than that is read from its end in small pieces."""
 
 _COLUMNS = (
     *("time", "source", "id", "trade_id", "user_id", "broker", "symbol", "strategy", "side"),
@@ -47,9 +53,12 @@ class RecentTrades:
     archived: bool
 
 
+Range = tuple[dt.datetime, dt.datetime]
+
+
 @dataclass
-class _Quarter:
-    """A quarter of an hour that has trades, and how many."""
+class _Bucket:
+    """A day or a quarter of an hour that has trades, and how many."""
 
     start: dt.datetime
     trades: int
@@ -68,26 +77,31 @@ async def recent_trades(
     `filters` hold per key of the rollup the values allowed, an empty strategy meaning none. Inside an organization's read transaction.
     Raises NotFilled.
     """
-    await require(connection, TRADE_PNL.name, "15m", "trades")
+    for grain in ("15m", "1d"):
+        await require(connection, TRADE_PNL.name, grain, "trades")
     if before is not None:
         end = min(end, before[0] + dt.timedelta(microseconds=1))
-    quarters = await _quarters(connection, start, end, filters)
-    cut = len(quarters) > MAX_QUARTERS
-    quarters = quarters[:MAX_QUARTERS]
-    if not quarters:
-        return RecentTrades([], None, archived=False)
-    last = quarters[-1].start
-    # How many there must be, but for the quarter of the place, of which some stood on the page before.
-    whole = [quarter for quarter in quarters if before is None or quarter.start + _QUARTER <= before[0]]
-    expected = sum(quarter.trades for quarter in whole)
     rows: list[dict[str, Any]] = []
-    while quarters and len(rows) <= limit:
-        rows += await _next(connection, quarters, end, filters, limit + 1 - len(rows), before)
+    taken: list[_Bucket] = []
+    cut = False
+    async with aclosing(_quarters(connection, start, end, filters, limit + 1)) as found:
+        async for quarters in found:
+            room = MAX_QUARTERS - len(taken)
+            cut = len(quarters) > room
+            del quarters[room:]
+            while quarters and len(rows) <= limit:
+                some = _enough(quarters, limit + 1 - len(rows))
+                taken += some
+                rows += await _trades_of(connection, some, end, filters, limit + 1 - len(rows), before)
+            if cut or len(rows) > limit:
+                break
     if len(rows) > limit:
         return RecentTrades(rows[:limit], _place(rows[limit - 1]), archived=False)
+    # How many there must be, but for the quarter of the place, of which some stood on the page before.
+    whole = [quarter for quarter in taken if before is None or quarter.start + _QUARTER <= before[0]]
     bound = whole[0].start + _QUARTER if whole else start
-    archived = sum(row["time"] < bound for row in rows) < expected
-    return RecentTrades(rows, (last, "", "") if cut and not archived else None, archived)
+    archived = sum(row["time"] < bound for row in rows) < sum(quarter.trades for quarter in whole)
+    return RecentTrades(rows, (taken[-1].start, "", "") if cut and not archived else None, archived)
 
 
 async def first_trade(connection: AsyncConn, users: Sequence[str] | None) -> dt.datetime | None:
@@ -110,33 +124,79 @@ def _conditions(filters: Mapping[str, tuple[str, ...]]) -> Composed:
 
 
 async def _quarters(
-    connection: AsyncConn, start: dt.datetime, end: dt.datetime, filters: Mapping[str, tuple[str, ...]]
-) -> list[_Quarter]:
-    """The last quarters with trades, latest first, one more than a page may read."""
-    text = SQL(
-        "select bucket, sum(trades)::bigint from {} where bucket >= %s and bucket < %s{} group by bucket"
-        " order by bucket desc limit %s"
-    ).format(table(TRADE_PNL, "15m", "app"), _conditions(filters))
-    parameters = [start, end, *(list(values) for values in filters.values()), MAX_QUARTERS + 1]
-    return [_Quarter(*row) for row in await (await connection.execute(text, parameters)).fetchall()]
+    connection: AsyncConn, start: dt.datetime, end: dt.datetime, filters: Mapping[str, tuple[str, ...]], wanted: int
+) -> AsyncGenerator[list[_Bucket], None]:
+    """The quarters with trades, latest first: as many at a time as should hold the wanted number, while more are asked for."""
+    high, piece = end, _DAY
+    while high > start:
+        low = max(calendar.floor(start, "1d", _UTC), calendar.floor(high - piece, "1d", _UTC))
+        days = await _buckets(connection, "1d", [(low, high)], filters)
+        for ranges in _windows(days, start, end, wanted):
+            found = await _buckets(connection, "15m", ranges, filters)
+            if found:
+                yield found
+        high, piece = low, piece * 8
 
 
-async def _next(
+def _windows(days: Sequence[_Bucket], start: dt.datetime, end: dt.datetime, wanted: int) -> Iterator[list[Range]]:
+    """The ranges in which quarters are looked for, latest first: days together, a dense one by itself in pieces from its end."""
+    together: list[Range] = []
+    held = 0
+    for day in days:
+        low, high = max(start, day.start), min(end, day.start + _DAY)
+        if day.trades <= DENSE:
+            together.append((low, high))
+            held += day.trades
+        if together and (day.trades > DENSE or held >= wanted or len(together) == _DAYS_AT_ONCE):
+            yield together
+            together, held = [], 0
+        piece = dt.timedelta(hours=1)
+        while day.trades > DENSE and high > low:
+            begin = max(low, calendar.floor(high - piece, "15m", _UTC))
+            yield [(begin, high)]
+            high, piece = begin, piece * 4
+    if together:
+        yield together
+
+
+async def _buckets(
+    connection: AsyncConn, grain: str, ranges: Sequence[Range], filters: Mapping[str, tuple[str, ...]]
+) -> list[_Bucket]:
+    """The buckets with trades that begin in these ranges, latest first."""
+    part = SQL("select bucket, trades from {} where bucket >= %s and bucket < %s{}").format(
+        table(TRADE_PNL, grain, "app"), _conditions(filters)
+    )
+    text = SQL("select bucket, sum(trades)::bigint from ({}) as part group by bucket order by bucket desc").format(
+        SQL(" union all ").join([part] * len(ranges))
+    )
+    values = [list(allowed) for allowed in filters.values()]
+    parameters = [value for bounds in ranges for value in (*bounds, *values)]
+    return [_Bucket(*row) for row in await (await connection.execute(text, parameters)).fetchall()]
+
+
+def _enough(quarters: list[_Bucket], wanted: int) -> list[_Bucket]:
+    """Takes the first quarters from the list, as many as hold the wanted number; a dense one by itself."""
+    taken = [quarters.pop(0)]
+    held = taken[0].trades
+    while quarters and held < wanted and held + quarters[0].trades <= DENSE:
+        taken.append(quarters.pop(0))
+        held += taken[-1].trades
+    return taken
+
+
+async def _trades_of(
     connection: AsyncConn,
-    quarters: list[_Quarter],
+    quarters: Sequence[_Bucket],
     end: dt.datetime,
     filters: Mapping[str, tuple[str, ...]],
     wanted: int,
     before: Place | None,
 ) -> list[dict[str, Any]]:
-    """The next trades, latest first, with the quarters they are in taken from the list: as many as hold the wanted number."""
+    """The latest trades of some quarters."""
     if quarters[0].trades > DENSE:
-        return await _from_the_end(connection, quarters.pop(0), end, filters, wanted, before)
-    ranges: list[tuple[dt.datetime, dt.datetime]] = []
-    held = 0
-    while quarters and held < wanted and quarters[0].trades <= DENSE:
-        quarter = quarters.pop(0)
-        held += quarter.trades
+        return await _from_the_end(connection, quarters[0], end, filters, wanted, before)
+    ranges: list[Range] = []
+    for quarter in quarters:
         if ranges and ranges[-1][0] == quarter.start + _QUARTER:
             ranges[-1] = (quarter.start, ranges[-1][1])
         else:
@@ -146,7 +206,7 @@ async def _next(
 
 async def _from_the_end(
     connection: AsyncConn,
-    quarter: _Quarter,
+    quarter: _Bucket,
     end: dt.datetime,
     filters: Mapping[str, tuple[str, ...]],
     wanted: int,
@@ -165,7 +225,7 @@ async def _from_the_end(
 
 async def _read(
     connection: AsyncConn,
-    ranges: Sequence[tuple[dt.datetime, dt.datetime]],
+    ranges: Sequence[Range],
     filters: Mapping[str, tuple[str, ...]],
     wanted: int,
     before: Place | None,
@@ -177,7 +237,7 @@ async def _read(
 
 
 def compose_read(
-    ranges: Sequence[tuple[dt.datetime, dt.datetime]],
+    ranges: Sequence[Range],
     filters: Mapping[str, tuple[str, ...]],
     wanted: int,
     before: Place | None,

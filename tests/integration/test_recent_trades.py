@@ -70,7 +70,7 @@ async def test_every_trade_comes_once_the_latest_first(
 ) -> None:
     monkeypatch.setattr(reading, "DENSE", dense)
     monkeypatch.setattr(reading, "MAX_QUARTERS", quarters)
-    events = scattered(api, 300)
+    events = scattered(api, 150)
     await api.send(events)
     async with another(api, "Other") as other:
         await other.send(scattered(other, 20))
