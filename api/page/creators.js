@@ -12,7 +12,7 @@ export function creators(page) {
     $("creators-body").hidden = !entries.length;
     $("creators-empty").hidden = entries.length > 0;
     fill($("creators-table").tBodies[0], entries.map((one) => [
-      one.rank, one.username, Number(one.creator_score).toFixed(1), amount(one.totalViews), amount(one.totalLikes), amount(one.totalDislikes),
+      one.rank, one.username, Number(one.score).toFixed(1), amount(one.views), amount(one.likes), amount(one.dislikes),
     ]));
   });
   empty($("creators-empty"), "Nobody has watched anything yet.", "Send the first view with", {

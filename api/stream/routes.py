@@ -7,7 +7,8 @@ import base64
 import binascii
 import datetime as dt
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -15,7 +16,7 @@ from aiohttp import web
 
 from api.auth.principal import Principal, caller
 from api.errors import Problem
-from api.leaderboards import MAX_CREATORS, leaderboard
+from api.leaderboards import CREATORS, MAX_CREATORS, leaderboard, require_ranked
 from api.questions import DEFAULT_LIMIT, QueryParameters, answer, parse, rollup_named
 from api.routing import ENCODER, Route, parse_query
 from api.services import Services, services
@@ -24,6 +25,7 @@ from api.stream.hub import END, Cursor
 from api.visibility import narrowed, own_trades
 from storage.database import QueryTooSlow, StorageUnavailable
 from storage.feed import FeedEvent, watermark
+from storage.leaderboard import Board, standings
 
 log = structlog.get_logger(__name__)
 
@@ -33,11 +35,15 @@ _CREDENTIAL_S = 1.0
 
 
 class StreamQuery(QueryParameters, kw_only=True):
-    """What to be pushed. `rollup` with the parameters of `/api/v1/query`, or `leaderboard=creators`, or `mode=events` with `type`."""
+    """What to be pushed. `rollup` with the parameters of `/api/v1/query`, or `leaderboard=creators` with `window`, `around` and `limit`
+    of `/api/v1/leaderboards/creators`, or `mode=events` with `type`.
+    """
 
     rollup: str | None = None  # type: ignore[assignment]
     mode: Literal["state", "events"] = "state"
     leaderboard: Literal["creators"] | None = None
+    window: Board | None = None
+    around: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
     type: Literal["system", "enterprise", "trade", "view"] | None = None
     last_event_id: str | None = None
     ticket: str | None = None
@@ -113,16 +119,8 @@ async def _question(
     """What to ask at every change, the kind of events that changes it, and a name under which readers share the answer."""
     organization = principal.organization
     if parameters.leaderboard:
-        _refuse(parameters, (*_QUESTION, "filter", "tz", "from", "to"), "belongs to rollup")
-        limit = 20 if parameters.limit == DEFAULT_LIMIT else parameters.limit
-        if limit > MAX_CREATORS:
-            raise Problem(400, f"limit: at most {MAX_CREATORS} creators are shown", parameter="limit")
-
-        async def top() -> bytes:
-            creators, as_of = await leaderboard(parts.database, organization, limit)
-            return ENCODER.encode({"as_of": as_of, "leaderboard": "creators", "entries": creators})
-
-        return top, "view", f"leaderboard {limit}"
+        return await _board(parameters, parts, organization)
+    _refuse(parameters, ("window", "around"), "belongs to leaderboard")
     if not parameters.rollup:
         raise Problem(400, "rollup: is missing; or ask for leaderboard=creators, or mode=events", parameter="rollup")
     _refuse(parameters, ("cursor",), "a stream has no pages")
@@ -145,6 +143,24 @@ async def _question(
     shared = msgspec.structs.replace(parameters, ticket=None, last_event_id=None)
     key = msgspec.json.encode([shared, zone, own_trades(principal)]).decode()
     return read, event, key
+
+
+async def _board(
+    parameters: StreamQuery, parts: Services, organization: UUID
+) -> tuple[Callable[[], Awaitable[bytes]], str, str]:
+    """The question for a part of a leaderboard. Raises Problem 404 where `around` is not on it; when they leave it later, it is empty."""
+    _refuse(parameters, (*_QUESTION, "filter", "tz", "from", "to"), "belongs to rollup")
+    window, around = parameters.window or "all", parameters.around
+    limit = CREATORS if parameters.limit == DEFAULT_LIMIT else parameters.limit
+    if limit > MAX_CREATORS:
+        raise Problem(400, f"limit: at most {MAX_CREATORS} creators are shown", parameter="limit")
+    if around is not None:
+        require_ranked(await standings(parts.database, organization, window, limit=1, around=around))
+
+    async def read() -> bytes:
+        return ENCODER.encode(await leaderboard(parts.database, organization, window, limit, around))
+
+    return read, "view", msgspec.json.encode(["leaderboard", window, limit, around]).decode()
 
 
 async def _push_state(
@@ -191,7 +207,7 @@ def event_filter(parameters: StreamQuery, own: str | None) -> Callable[[FeedEven
 
     `own` is the one user whose trades the reader may see; None where all of them are.
     """
-    _refuse(parameters, (*_QUESTION, "leaderboard", "tz", "from", "to"), "belongs to mode=state")
+    _refuse(parameters, (*_QUESTION, "leaderboard", "window", "around", "tz", "from", "to"), "belongs to mode=state")
     wanted: dict[str, set[str]] = {}
     for text in parameters.filter:
         key, colon, rest = text.partition(":")

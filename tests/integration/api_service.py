@@ -32,7 +32,7 @@ from ingest.log import Log
 from ingest.names import MetricNames
 from storage import identity
 from storage.database import Database
-from storage.leaderboard import refresh_standings, top_creators
+from storage.leaderboard import refresh_standings, standings
 from storage.metric_names import known_names
 from storage.sink import DatabaseSink
 
@@ -123,7 +123,7 @@ class Api:
     async def caught_up(self) -> None:
         """Returns once the creators' standings hold every view event."""
         async with asyncio.timeout(30):
-            while not (await top_creators(self.services.database, self.organization, 1)).current:  # noqa: ASYNC110
+            while not (await standings(self.services.database, self.organization, "all", limit=1)).current:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     def event(self, kind: str, data: dict[str, Any], time: datetime | str | None = None, **more: Any) -> dict[str, Any]:
@@ -313,7 +313,7 @@ async def running(
         (known.organization, known.headers) if known else await make_organization(database, "Acme", time_zone=time_zone)
     )
     numbers = known.numbers if known else [0]
-    scheduler = asyncio.create_task(_refresh_always(database) if refreshing else asyncio.sleep(0))
+    scheduler = asyncio.create_task(_refresh_always(database, clock) if refreshing else asyncio.sleep(0))
     try:
         async with (
             serving(application(services), "127.0.0.1", free_port()) as port,
@@ -329,10 +329,10 @@ async def running(
         await database.close()
 
 
-async def _refresh_always(database: Database) -> None:
+async def _refresh_always(database: Database, clock: Clock) -> None:
     """The scheduler's part of the service, without its pauses."""
     while True:
-        await refresh_standings(database, interval_s=0)
+        await refresh_standings(database, interval_s=0, now=clock.now)
         await asyncio.sleep(0.05)
 
 

@@ -66,8 +66,8 @@ async def test_the_leaderboard_is_pushed(api: Api) -> None:
         assert (await stream.next() or ("", {}))[1]["entries"] == []
         await api.send([api.view("like", creator_id=name, video_id=name) for name in "cab"])
         _, body = await stream.next() or ("", {})
-        assert [entry["id"] for entry in body["entries"]] == ["a", "b"]
-        assert body["entries"] == (await api.get("/users/top", limit=2)).json
+        assert [entry["creator_id"] for entry in body["entries"]] == ["a", "b"]
+        assert body == (await api.get("/api/v1/leaderboards/creators", limit=2)).json
 
 
 async def test_readers_of_one_question_share_it_and_the_last_one_ends_it(api: Api) -> None:

@@ -3,6 +3,7 @@
 A subset, so that the run stays short: those whose statements meet the tables that are cut into chunks.
 """
 
+from tests.integration.test_creator_boards import test_every_board_agrees_with_a_count_of_the_events
 from tests.integration.test_declarations import test_migrating_again_changes_nothing
 from tests.integration.test_event_stream import (
     test_a_group_larger_than_the_memory_of_the_tail_comes_whole,
@@ -28,7 +29,11 @@ from tests.integration.test_sink_refusals import (
     test_only_the_guilty_events_are_refused,
 )
 from tests.integration.test_sink_writers import *  # noqa: F403
-from tests.integration.test_standings import test_what_is_read_is_what_was_refreshed_and_says_so
+from tests.integration.test_standings import (
+    test_readers_are_not_held_up_by_a_refresh,
+    test_what_comes_late_is_gathered_too,
+    test_what_is_read_is_what_was_refreshed_and_says_so,
+)
 from tests.integration.test_top_creators import test_scores_follow_the_formula
 from tests.integration.test_trade_analytics import record, test_figures_over_time_and_by_group, test_strategies
 
@@ -36,6 +41,7 @@ __all__ = [
     "record",
     "test_a_group_larger_than_the_memory_of_the_tail_comes_whole",
     "test_a_process_killed_in_the_middle_of_a_step",
+    "test_every_board_agrees_with_a_count_of_the_events",
     "test_every_event_comes_once_in_feed_order_whatever_breaks",
     "test_every_trade_comes_once_the_latest_first",
     "test_figures_over_time_and_by_group",
@@ -45,11 +51,13 @@ __all__ = [
     "test_migrating_again_changes_nothing",
     "test_names_that_are_too_long_for_an_index_do_not_hold_their_neighbours_back",
     "test_only_the_guilty_events_are_refused",
+    "test_readers_are_not_held_up_by_a_refresh",
     "test_rollups_equal_a_one_pass_computation_for_any_delivery",
     "test_scores_follow_the_formula",
     "test_strategies",
     "test_trades_agree_with_duckdb_to_the_last_digit",
     "test_under_the_apis_role_sql_reads_nothing_without_an_organization",
     "test_viewers_and_actions_agree_with_a_count_of_the_raw_events",
+    "test_what_comes_late_is_gathered_too",
     "test_what_is_read_is_what_was_refreshed_and_says_so",
 ]
