@@ -31,6 +31,7 @@ class Measure:
     `merge`: `last` keeps the value of the greatest (time, source, id); `bins` keeps a log-scale histogram and `registers` a
     HyperLogLog sketch, both as packed pairs (aggregators.sketches), stored as bytes (aggregators.sketch_bytes).
     `grains`: where it is kept; None for every grain of the rollup.
+    `weight`: of bins, how many equal values a row stands for, at most 2**20; one where it is None.
     """
 
     name: str
@@ -41,6 +42,12 @@ class Measure:
     unit: str | None = None
     grains: tuple[Grain, ...] | None = None
     public: bool = True
+    weight: pl.Expr | None = None
+
+    @property
+    def meaning(self) -> str:
+        """The expressions that it is computed from, as text that changes when they do."""
+        return str(self.value) if self.weight is None else f"{self.value} weighted by {self.weight}"
 
 
 @dataclass(frozen=True)
