@@ -6,7 +6,18 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from api import dashboard, events, health, health_detailed, leaderboards, openapi, query, trades
+from api import (
+    dashboard,
+    events,
+    health,
+    health_detailed,
+    leaderboards,
+    live_metrics,
+    openapi,
+    performance,
+    query,
+    trades,
+)
 from api.auth.routes import routes as auth_routes
 from api.middlewares.identity import identify
 from api.middlewares.observe import mark, observe
@@ -25,11 +36,13 @@ def all_routes(services: Services) -> list[Route]:
         *query.ROUTES,
         *stream.ROUTES,
         *dashboard.ROUTES,
+        *live_metrics.ROUTES,
         *trades.ROUTES,
         *leaderboards.ROUTES,
         *auth_routes(services.database, services.authenticator),
         *health.ROUTES,
         *health_detailed.ROUTES,
+        *performance.ROUTES,
         *page_routes(),
     ]
     return [*routes, *openapi.routes(routes, VERSION)]

@@ -40,7 +40,9 @@ _LIVE_SYSTEM = {
     "responseTime": "response_time",
     "errorRate": "error_rate",
 }
-_SUMMED = frozenset({"active_connections", "queue_length", "carbon_footprint", "energy_consumption"})
+_SUMMED = frozenset(
+    {"active_connections", "queue_length", "carbon_footprint", "energy_consumption", "requests_per_second"}
+)
 _SUSTAINABILITY = {
     "totalCarbonSaved": "total_carbon_saved",
     "greenScore": "green_score",

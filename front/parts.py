@@ -14,16 +14,19 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 from uuid import UUID
 
 import structlog
 
 from aggregators.definitions import ROLLUPS
-from api.app import application
+from api.app import VERSION, application
 from api.auth.authenticate import Authenticator, utc_now
 from api.auth.first_secrets import first_secrets
 from api.auth.passwords import Passwords
 from api.observation import Observation
+from api.request_counts import RequestCounts
+from api.request_telemetry import RequestTelemetry
 from api.serve import serving
 from api.services import Services
 from api.stream.hub import Hub
@@ -108,11 +111,13 @@ class Running:
 
 
 @asynccontextmanager
-async def service(settings: Settings, *, demo: bool = False, whole: bool = True) -> AsyncIterator[Running]:
+async def service(
+    settings: Settings, *, demo: bool = False, whole: bool = True, worker: int = 0
+) -> AsyncIterator[Running]:
     """Runs the service in this process while the block does.
 
     The `whole` one has everything in it: API, sink or worker, scheduler and collectors. Otherwise it is an API process, one of
-    as many as are wanted.
+    as many as are wanted; of several that share a port each has another number `worker`, by which its own figures are told apart.
     """
     settings.data.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
@@ -149,6 +154,9 @@ async def service(settings: Settings, *, demo: bool = False, whole: bool = True)
             ),
             log_status=_status_of(opened.monitor),
             stall_s=settings.stall_seconds,
+            own_organization=first.organization if settings.collect_host else None,
+            configuration=_configuration(settings),
+            data_folder=settings.data,
         )
         tasks = await stack.enter_async_context(_tasks())
         port = await stack.enter_async_context(serving(application(services), settings.host, settings.port))
@@ -157,6 +165,9 @@ async def service(settings: Settings, *, demo: bool = False, whole: bool = True)
                 housekeeping(database, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
             )
             await stack.enter_async_context(filling(url, unfilled))
+        if settings.collect_host:
+            name = f"{_hostname()}/api:{port}" + (f"-{worker}" if worker else "")
+            tasks(_request_telemetry(opened.log, first.organization, services.requests, name).run)
         if settings.collect_host and whole:
             tasks(_host_collector(opened.log, first.organization).run)
         if demo_organization is not None:
@@ -220,11 +231,47 @@ def _host_collector(log_: Log, organization: UUID) -> HostCollector:
     random = Random()  # noqa: S311  (spreads retries and names this start; nothing secret)
     return HostCollector(
         _publisher(log_, organization),
-        hostname=socket.gethostname() or "localhost",
+        hostname=_hostname(),
         incarnation=incarnation(utc_now(), random),
         clock=utc_now,
         random=random,
     )
+
+
+def _hostname() -> str:
+    return socket.gethostname() or "localhost"
+
+
+def _request_telemetry(log_: Log, organization: UUID, counts: RequestCounts, name: str) -> RequestTelemetry:
+    random = Random()  # noqa: S311  (spreads retries and names this start; nothing secret)
+    return RequestTelemetry(
+        _publisher(log_, organization),
+        counts,
+        host=name,
+        incarnation=incarnation(utc_now(), random),
+        clock=utc_now,
+        random=random,
+    )
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    """What `/api/performance` shows of the settings: limits and sizes, nothing that opens a door."""
+    shown = (
+        "queue_events",
+        "group_events",
+        "max_body_bytes",
+        "metric_names",
+        "ledger_hours",
+        "ahead_minutes",
+        "retention_days",
+        "stall_seconds",
+    )
+    return {
+        "version": VERSION,
+        "log": "direct" if settings.kafka_bootstrap_servers is None else "kafka",
+        "database": "embedded" if settings.database_url is None else "external",
+        **{name: getattr(settings, name) for name in shown},
+    }
 
 
 def _keep(settings: Settings, made: Bootstrap) -> None:
