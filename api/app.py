@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from api import (
+    analytics,
     dashboard,
+    enterprise_metrics,
     events,
     health,
     health_detailed,
@@ -36,6 +38,8 @@ def all_routes(services: Services) -> list[Route]:
         *query.ROUTES,
         *stream.ROUTES,
         *dashboard.ROUTES,
+        *analytics.ROUTES,
+        *enterprise_metrics.ROUTES,
         *live_metrics.ROUTES,
         *trades.ROUTES,
         *leaderboards.ROUTES,

@@ -35,3 +35,11 @@ async def last_of_enterprise(connection: AsyncConn, metrics: list[str]) -> dict[
     await require(connection, "enterprise_metrics", "1d", "last")
     cursor = await connection.execute(_QUERIES["last_of_enterprise"], {"metrics": metrics})
     return {metric: plain_number(value) for metric, value, _ in await cursor.fetchall()}
+
+
+async def last_of_enterprise_before(connection: AsyncConn, metric: str, before: dt.datetime) -> Any:
+    """What the whole organization reported last before a quarter of an hour; None where it had not yet. Raises NotFilled."""
+    await require(connection, "enterprise_metrics", "15m", "last")
+    parameters = {"metric": metric, "before": before}
+    row = await (await connection.execute(_QUERIES["last_of_enterprise_before"], parameters)).fetchone()
+    return None if row is None else plain_number(row[0])
