@@ -9,6 +9,7 @@ from aiohttp import web
 from api import (
     analytics,
     dashboard,
+    deployments,
     enterprise_metrics,
     events,
     health,
@@ -41,6 +42,7 @@ def all_routes(services: Services) -> list[Route]:
         *analytics.ROUTES,
         *enterprise_metrics.ROUTES,
         *live_metrics.ROUTES,
+        *deployments.ROUTES,
         *trades.ROUTES,
         *leaderboards.ROUTES,
         *auth_routes(services.database, services.authenticator),
