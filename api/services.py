@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from api.auth.authenticate import Authenticator
+from api.disk import Disk
 from api.observation import Observation
 from api.request_counts import RequestCounts
 from api.stream.hub import Hub
@@ -56,8 +56,8 @@ class Services:
     """Where API processes publish what they measure of themselves; None where they do not."""
     configuration: Mapping[str, Any] = field(default_factory=dict)
     """Facts about how the service is set up that are no secrets, the same in every process."""
-    data_folder: Path | None = None
-    """The folder whose disk must not fill up."""
+    disk: Disk | None = None
+    """The disk to watch; None where there is none of ours."""
     cache_hit_rate: Callable[[], float | None] | None = None
     """The share of reads that the cache answered, in %; None without a cache."""
     cache_health: Callable[[], CacheHealth] | None = None

@@ -24,6 +24,7 @@ from api.app import VERSION, application
 from api.auth.authenticate import Authenticator, utc_now
 from api.auth.first_secrets import first_secrets
 from api.auth.passwords import Passwords
+from api.disk import Disk
 from api.observation import Observation
 from api.request_counts import RequestCounts
 from api.request_telemetry import RequestTelemetry
@@ -156,7 +157,7 @@ async def service(
             stall_s=settings.stall_seconds,
             own_organization=first.organization if settings.collect_host else None,
             configuration=_configuration(settings),
-            data_folder=settings.data,
+            disk=await asyncio.to_thread(_disk, settings),
         )
         tasks = await stack.enter_async_context(_tasks())
         port = await stack.enter_async_context(serving(application(services), settings.host, settings.port))
@@ -252,6 +253,13 @@ def _request_telemetry(log_: Log, organization: UUID, counts: RequestCounts, nam
         clock=utc_now,
         random=random,
     )
+
+
+def _disk(settings: Settings) -> Disk:
+    """The disk with the embedded cluster, wherever that is; with a database elsewhere, the data folder's."""
+    if settings.database_url is not None:
+        return Disk(settings.data, needed=False)
+    return Disk(EmbeddedPostgres(settings.data).cluster, needed=True)
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:
