@@ -36,7 +36,8 @@ def aggregate(rollup: Rollup, raw: pl.DataFrame) -> list[dict[str, pl.DataFrame]
     database, whose numbers are wider.
     """
     parts = []
-    for piece in _pieces(raw):
+    concerned = raw if rollup.concerns is None else raw.filter(rollup.concerns)
+    for piece in _pieces(concerned):
         # Within a group polars keeps the rows' order, so the last row is that of the greatest (time, source, id).
         rows = rollup.prepare(piece.sort("time", "source", "id"))
         if rows.height:

@@ -77,7 +77,8 @@ class Rollup:
     """Events of one kind, summed by bucket of time and keys. Each declaration is a thing of its own, equal to itself alone.
 
     `prepare` turns the raw frame of the kind (aggregators.frames) into rows with `organization`, `time`, `source`, `id`, the keys
-    and what the measures name. `lookup` lists the keys that a second index leads with. `units` names the key whose value decides
+    and what the measures name. `concerns` tells cheaply which raw events it may want: those that it passes over cost next to nothing.
+    `lookup` lists the keys that a second index leads with. `units` names the key whose value decides
     a measure's unit, where it does.
     """
 
@@ -92,6 +93,7 @@ class Rollup:
     sketched: tuple[Sketched, ...] = ()
     lookup: tuple[str, ...] = ()
     optional_keys: frozenset[str] = field(default_factory=frozenset)
+    concerns: pl.Expr | None = None
 
     def __post_init__(self) -> None:
         names = [m.name for m in self.measures] + [d.name for d in self.derived] + [s.name for s in self.sketched]

@@ -17,12 +17,9 @@ _FIGURES = {"api.request_time": "ms", "api.requests": "requests", "api.errors": 
 def _prepare(raw: pl.DataFrame) -> pl.DataFrame:
     """The `system` events that tell of answered requests: `api.requests` of them took about `api.request_time` ms each.
 
-    Their host is `PROCESS METHOD ROUTE`. All other events, and those that cannot be true, are no rows here.
+    Their host is `PROCESS METHOD ROUTE`. Events that cannot be true are no rows here.
     """
-    told = raw.filter(pl.col("metrics").str.contains('"api.request_time"', literal=True))
-    if not told.height:
-        return _shaped(told)
-    told = told.with_row_index("event")
+    told = raw.with_row_index("event")
     figures = (
         long_metrics(told.select("event", "metrics"), pl.Float64)
         .group_by("event")
@@ -31,25 +28,18 @@ def _prepare(raw: pl.DataFrame) -> pl.DataFrame:
     found = told.join(figures, on="event", how="inner").with_columns(pl.col("errors").fill_null(0.0))
     place = pl.col("host").str.splitn(" ", 3).struct
     counts = pl.col("requests"), pl.col("errors")
-    return _shaped(
-        found.with_columns(
-            place.field("field_0").alias("host"),
-            place.field("field_1").alias("method"),
-            place.field("field_2").alias("route"),
-        ).filter(
-            pl.col("route").is_not_null(),
-            pl.col("ms") >= 0,
-            pl.col("requests").is_between(1, MOST_REQUESTS),
-            pl.col("errors").is_between(0, pl.col("requests")),
-            *(count == count.floor() for count in counts),
-        )
+    rows = found.with_columns(
+        place.field("field_0").alias("host"),
+        place.field("field_1").alias("method"),
+        place.field("field_2").alias("route"),
     )
-
-
-def _shaped(rows: pl.DataFrame) -> pl.DataFrame:
-    """The columns that the measures name; those that are not there, because there are no rows, are empty."""
-    missing = {"method": pl.String, "route": pl.String, "ms": pl.Float64, "requests": pl.Float64, "errors": pl.Float64}
-    return rows.with_columns(pl.lit(None, dtype).alias(n) for n, dtype in missing.items() if n not in rows.columns)
+    return rows.filter(
+        pl.col("route").is_not_null(),
+        pl.col("ms") >= 0,
+        pl.col("requests").is_between(1, MOST_REQUESTS),
+        pl.col("errors").is_between(0, pl.col("requests")),
+        *(count == count.floor() for count in counts),
+    )
 
 
 API_REQUESTS = Rollup(
@@ -57,6 +47,7 @@ API_REQUESTS = Rollup(
     event="system",
     grains=("1m", "15m", "1d"),
     keys=("host", "method", "route"),
+    concerns=pl.col("metrics").str.contains('"api.request_time"', literal=True),
     prepare=_prepare,
     doc="Requests that an API answered, by its process (`host`), method and route: what Streamgauge measures of itself.",
     measures=(
