@@ -36,7 +36,8 @@ def aggregate(rollup: Rollup, raw: pl.DataFrame) -> list[dict[str, pl.DataFrame]
     database, whose numbers are wider.
     """
     parts = []
-    for piece in _pieces(raw):
+    concerned = raw if rollup.concerns is None else raw.filter(rollup.concerns)
+    for piece in _pieces(concerned):
         # Within a group polars keeps the rows' order, so the last row is that of the greatest (time, source, id).
         rows = rollup.prepare(piece.sort("time", "source", "id"))
         if rows.height:
@@ -117,9 +118,10 @@ def _again(measure: Measure) -> pl.Expr:
 
 def _pairs(measure: Measure, rows: pl.DataFrame) -> pl.Series:
     """The packed pair of each row; null where the value is."""
-    items = rows.select(measure.value.alias("item"))
     if measure.merge == "bins":
-        return items.select(pack(bin_index(pl.col("item").cast(pl.Float64)), pl.lit(1))).to_series()
+        weight = pl.lit(1) if measure.weight is None else measure.weight
+        return rows.select(pack(bin_index(measure.value.cast(pl.Float64)), weight)).to_series()
+    items = rows.select(measure.value.alias("item"))
     different = items["item"].drop_nulls().unique()
     packed = pl.Series([register(item) for item in different], dtype=pl.Int64)
     known = pl.DataFrame({"item": different, "packed": packed})

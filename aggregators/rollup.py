@@ -31,6 +31,7 @@ class Measure:
     `merge`: `last` keeps the value of the greatest (time, source, id); `bins` keeps a log-scale histogram and `registers` a
     HyperLogLog sketch, both as packed pairs (aggregators.sketches), stored as bytes (aggregators.sketch_bytes).
     `grains`: where it is kept; None for every grain of the rollup.
+    `weight`: of bins, how many equal values a row stands for, at most 2**20; one where it is None.
     """
 
     name: str
@@ -41,6 +42,12 @@ class Measure:
     unit: str | None = None
     grains: tuple[Grain, ...] | None = None
     public: bool = True
+    weight: pl.Expr | None = None
+
+    @property
+    def meaning(self) -> str:
+        """The expressions that it is computed from, as text that changes when they do."""
+        return str(self.value) if self.weight is None else f"{self.value} weighted by {self.weight}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,8 @@ class Rollup:
     """Events of one kind, summed by bucket of time and keys. Each declaration is a thing of its own, equal to itself alone.
 
     `prepare` turns the raw frame of the kind (aggregators.frames) into rows with `organization`, `time`, `source`, `id`, the keys
-    and what the measures name. `lookup` lists the keys that a second index leads with. `units` names the key whose value decides
+    and what the measures name. `concerns` tells cheaply which raw events it may want: those that it passes over cost next to nothing.
+    `lookup` lists the keys that a second index leads with. `units` names the key whose value decides
     a measure's unit, where it does.
     """
 
@@ -85,6 +93,7 @@ class Rollup:
     sketched: tuple[Sketched, ...] = ()
     lookup: tuple[str, ...] = ()
     optional_keys: frozenset[str] = field(default_factory=frozenset)
+    concerns: pl.Expr | None = None
 
     def __post_init__(self) -> None:
         names = [m.name for m in self.measures] + [d.name for d in self.derived] + [s.name for s in self.sketched]

@@ -40,6 +40,11 @@ def bin_index(value: pl.Expr) -> pl.Expr:
     return pl.when(value == 0).then(0).when(value > 0).then(magnitude).otherwise(-magnitude)
 
 
+def bin_of(value: float) -> int:
+    """`bin_index` of one positive value, for who counts as it happens."""
+    return math.ceil(math.log(value) / _LOG_GAMMA) + _OFFSET
+
+
 @lru_cache(maxsize=4_096)
 def bin_value(index: int) -> float:
     """The value that stands for a bin, within 1 % of every value in it."""

@@ -6,7 +6,20 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from api import dashboard, events, health, health_detailed, leaderboards, openapi, query
+from api import (
+    analytics,
+    dashboard,
+    deployments,
+    enterprise_metrics,
+    events,
+    health,
+    health_detailed,
+    leaderboards,
+    live_metrics,
+    openapi,
+    performance,
+    query,
+)
 from api.auth.routes import routes as auth_routes
 from api.middlewares.identity import identify
 from api.middlewares.observe import mark, observe
@@ -26,11 +39,16 @@ def all_routes(services: Services) -> list[Route]:
         *query.ROUTES,
         *stream.ROUTES,
         *dashboard.ROUTES,
+        *analytics.ROUTES,
+        *enterprise_metrics.ROUTES,
+        *live_metrics.ROUTES,
+        *deployments.ROUTES,
         *trades.ROUTES,
         *leaderboards.ROUTES,
         *auth_routes(services.database, services.authenticator),
         *health.ROUTES,
         *health_detailed.ROUTES,
+        *performance.ROUTES,
         *page_routes(),
     ]
     return [*routes, *openapi.routes(routes, VERSION)]

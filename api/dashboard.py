@@ -40,7 +40,9 @@ _LIVE_SYSTEM = {
     "responseTime": "response_time",
     "errorRate": "error_rate",
 }
-_SUMMED = frozenset({"active_connections", "queue_length", "carbon_footprint", "energy_consumption"})
+_SUMMED = frozenset(
+    {"active_connections", "queue_length", "carbon_footprint", "energy_consumption", "requests_per_second"}
+)
 _SUSTAINABILITY = {
     "totalCarbonSaved": "total_carbon_saved",
     "greenScore": "green_score",
@@ -50,7 +52,7 @@ _SUSTAINABILITY = {
 }
 _COMPARISONS = {"totalComparisons": "total_comparisons", "modelsCompared": "models_compared"}
 _AVERAGES = {"averageAccuracy": "model_accuracy", "averageSpeed": "processing_speed"}
-_ENTERPRISE = {
+ENTERPRISE_FIGURES = {
     "modelAccuracy": "model_accuracy",
     "processingSpeed": "processing_speed",
     "systemUptime": "system_uptime",
@@ -60,6 +62,7 @@ _ENTERPRISE = {
     "concurrentComparisons": "concurrent_comparisons",
     "dataThroughput": "data_throughput",
 }
+"""ModelCompare's operational figures and the metric of `enterprise` events that each comes from."""
 
 
 class StatsQuery(msgspec.Struct):
@@ -93,7 +96,7 @@ async def dashboard_stats(
 ) -> DashboardStats:
     """Reads every figure in one snapshot. Its cost does not depend on the number of events."""
     system = [*_SYSTEM_METRICS.values(), *_LIVE_SYSTEM.values()]
-    levels = ["concurrent_comparisons", *_SUSTAINABILITY.values(), *_COMPARISONS.values(), *_ENTERPRISE.values()]
+    levels = ["concurrent_comparisons", *_SUSTAINABILITY.values(), *_COMPARISONS.values(), *ENTERPRISE_FIGURES.values()]
     async with database.read(organization) as connection:
         mark = await watermark(connection, "system", "enterprise")
         live = over_hosts(await last_of_hosts(connection, now - HEARD_WITHIN, hosts, system))
@@ -116,7 +119,7 @@ async def dashboard_stats(
         live_stats={"activeComparisons": last.get("concurrent_comparisons"), **_named(_LIVE_SYSTEM, live)},
         sustainability=_named(_SUSTAINABILITY, last),
         comparison_stats={**_named(_COMPARISONS, last), **_named(_AVERAGES, mean)},
-        enterprise_metrics=_named(_ENTERPRISE, last),
+        enterprise_metrics=_named(ENTERPRISE_FIGURES, last),
         as_of=mark.as_of,
     )
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 
 import msgspec
 from aiohttp import web
 
+from api.disk import DiskHealth
 from api.health import admit_operations
 from api.routing import Route, json_answer
-from api.services import Services, services
+from api.services import CacheHealth, Services, services
 from ingest.log_status import LogStatus, PartitionStatus, WorkerStatus
 from storage.database import StorageUnavailable
 from storage.edition import edition
+from storage.job_runs import JobRun, job_runs
+
+ALIVE = "alive"
+"""The job by which a scheduler shows that it lives."""
+LATE = 3.0
+"""A job that did not come to its end for so many times its interval is late; a scheduler of which `alive` is late is down."""
 
 
 class DatabaseHealth(msgspec.Struct):
@@ -47,37 +55,93 @@ class DeadLetterHealth(msgspec.Struct):
     waiting: int
 
 
+class JobHealth(msgspec.Struct):
+    """One of the scheduler's jobs: how often it is due, when it last came to its end, and when it last failed with which problem.
+
+    `late`: it did not come to its end for three times as long, or never has although a scheduler lives.
+    """
+
+    job: str
+    every_seconds: float
+    ran_at: dt.datetime | None
+    age_seconds: float | None
+    late: bool
+    failed_at: dt.datetime | None
+    problem: str | None
+
+
+class SchedulerHealth(msgspec.Struct):
+    """`ok` where a scheduler lives in some process, `down` where none has for half a minute, `unknown` without a database.
+
+    Without one events are counted and figures read all the same; old rows are not removed, boards and reports stand still.
+    """
+
+    status: str
+    alive_at: dt.datetime | None = None
+    age_seconds: float | None = None
+    jobs: list[JobHealth] = []
+
+
 class DetailedHealth(msgspec.Struct):
-    """`ok`, or `down` with what is missing."""
+    """`ok`, or `down` where a needed part is: the database, the log, and the disk where events are stored on it.
+
+    The scheduler and the cache are not needed to take events and to read figures. `cache` and `disk` are null where there is none.
+    """
 
     status: str
     database: DatabaseHealth
     log: LogHealth
     workers: list[WorkerStatus]
     dead_letters: DeadLetterHealth
+    cache: CacheHealth | None
+    scheduler: SchedulerHealth
+    disk: DiskHealth | None
 
 
 async def detailed(request: web.Request) -> web.StreamResponse:
-    """200 where all that is needed works; 503 where the database or Kafka is away, or events are not counted."""
+    """200 where all that is needed works; 503 where the database or Kafka is away, events are not counted, or their disk is full."""
     admit_operations(request)
     parts = services(request)
     try:
         async with parts.database.owner() as connection:
             found = await edition(connection)
+            scheduler = scheduler_health(await job_runs(connection))
         database = DatabaseHealth("ok", found.name, found.postgresql, found.timescaledb)
     except StorageUnavailable:
-        database = DatabaseHealth("down")
+        database, scheduler = DatabaseHealth("down"), SchedulerHealth("unknown")
     status = None if parts.log_status is None else parts.log_status()
     log = _log(parts, status)
-    well = database.status == "ok" and log.status == "ok"
+    disk = None if parts.disk is None else await asyncio.to_thread(parts.disk.health)
+    well = database.status == "ok" and log.status == "ok" and not (disk is not None and disk.hinders)
     health = DetailedHealth(
         "ok" if well else "down",
         database,
         log,
         [] if status is None else status.workers,
         DeadLetterHealth(0 if status is None else status.dead_letters),
+        None if parts.cache_health is None else parts.cache_health(),
+        scheduler,
+        disk,
     )
     return json_answer(health, status=200 if well else 503, headers={} if well else {"Retry-After": "2"})
+
+
+def scheduler_health(runs: list[JobRun]) -> SchedulerHealth:
+    """What the stamps of the jobs say."""
+    beat = next((run for run in runs if run.job == ALIVE), None)
+    if beat is None:
+        return SchedulerHealth("down")
+    alive = not _late(beat)
+    jobs = [
+        JobHealth(run.job, run.every_s, run.ran_at, run.age_s, _late(run), run.failed_at, run.problem)
+        for run in runs
+        if run.job != ALIVE
+    ]
+    return SchedulerHealth("ok" if alive else "down", beat.ran_at, beat.age_s, jobs)
+
+
+def _late(run: JobRun) -> bool:
+    return run.age_s is not None and run.age_s > LATE * run.every_s
 
 
 def _log(parts: Services, status: LogStatus | None) -> LogHealth:

@@ -18,6 +18,27 @@ TIME_RANGES = {"24h": 1, "7d": 7, "30d": 30, "90d": 90, "365d": 365}
 """`time_range` in local days, today included (24h: the last 24 hours)."""
 
 
+DASHBOARD_RANGES = ("24h", "7d", "30d", "90d")
+"""Those that ModelCompare's front end asks for, as `timeRange`."""
+
+
+def dashboard_range(text: str, tz: ZoneInfo, now: dt.datetime, grain: str) -> tuple[dt.datetime, dt.datetime]:
+    """Where a `timeRange` begins and ends, in UTC; raises Problem 400.
+
+    `24h` is the bucket of `grain` (an hour of the zone, or less) that is running and those of the 24 hours before; of hours there are
+    24, save where a zone moves its clocks by half of one. The others are local days, today included.
+    """
+    if text not in DASHBOARD_RANGES:
+        raise Problem(400, f"timeRange: expected {', '.join(DASHBOARD_RANGES)}", parameter="timeRange")
+    if text == "24h":
+        running = calendar.floor(now, grain, tz)
+        end = calendar.following(running, grain, tz)
+        return calendar.floor(end - dt.timedelta(hours=24), grain, tz), end
+    today = now.astimezone(tz).date()
+    first = today - dt.timedelta(days=TIME_RANGES[text] - 1)
+    return calendar.midnight(first, tz), calendar.midnight(today + dt.timedelta(days=1), tz)
+
+
 def asked_zone(text: str | None, default: str) -> ZoneInfo:
     """The zone of a `tz` parameter; raises Problem 400."""
     try:

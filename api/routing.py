@@ -39,6 +39,8 @@ class Route:
     errors: tuple[int, ...] = field(default=())
     anonymous: bool = False
     """Whether credentials are not even looked at: for what must answer whatever is sent along."""
+    organization: str | None = None
+    """The query parameter that names the organization to act for, as the header X-Organization-ID does."""
 
 
 def json_answer(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

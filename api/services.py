@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
 
+import msgspec
 from aiohttp import web
 
 from api.auth.authenticate import Authenticator
+from api.disk import Disk
 from api.observation import Observation
+from api.request_counts import RequestCounts
 from api.stream.hub import Hub
 from ingest.events.decode import Limits
 from ingest.log import Log
 from ingest.log_status import LogStatus
 from ingest.names import MetricNames
 from storage.database import Database
+
+
+class CacheHealth(msgspec.Struct):
+    """Whether the cache answers: `ok` or `down`; of Redis behind it the same, null where there is none."""
+
+    status: str
+    redis: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,18 @@ class Services:
     """How Kafka's log is; None where the log is the direct one."""
     stall_s: float = 30.0
     """After which a partition that has events and does not move is called stuck."""
+    requests: RequestCounts = field(default_factory=RequestCounts)
+    """What this process has answered and not published yet."""
+    own_organization: UUID | None = None
+    """Where API processes publish what they measure of themselves; None where they do not."""
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    """Facts about how the service is set up that are no secrets, the same in every process."""
+    disk: Disk | None = None
+    """The disk to watch; None where there is none of ours."""
+    cache_hit_rate: Callable[[], float | None] | None = None
+    """The share of reads that the cache answered, in %; None without a cache."""
+    cache_health: Callable[[], CacheHealth] | None = None
+    """How the cache is; None without a cache."""
 
 
 SERVICES = web.AppKey("services", Services)

@@ -14,17 +14,20 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 from uuid import UUID
 
 import structlog
-from msgspec.structs import replace
 
 from aggregators.definitions import ROLLUPS
-from api.app import application
+from api.app import VERSION, application
 from api.auth.authenticate import Authenticator, utc_now
 from api.auth.first_secrets import first_secrets
 from api.auth.passwords import Passwords
+from api.disk import Disk
 from api.observation import Observation
+from api.request_counts import RequestCounts
+from api.request_telemetry import RequestTelemetry
 from api.serve import require_free, serving
 from api.services import Services
 from api.stream.hub import Hub
@@ -97,10 +100,19 @@ def _write_private(path: Path, text: str) -> None:
 
 
 @dataclass(frozen=True)
+class Place:
+    """The database and the port of a service that runs already. `number` is that of a process that joins it."""
+
+    database_url: str
+    port: int
+    number: int = 0
+
+
+@dataclass(frozen=True)
 class Running:
     """A service that answers: where, and what makes a link that signs its admin in once (None where nobody's password is new).
 
-    `worker` ends by itself only where it must. `settings` are what it runs with: the database and the port that are in use.
+    `worker` ends by itself only where it must. `place` is where another process finds database and port.
     """
 
     url: str
@@ -109,21 +121,21 @@ class Running:
     organization: UUID
     demo: UUID | None
     worker: asyncio.Task[None] | None
-    settings: Settings
+    place: Place
 
 
 @asynccontextmanager
 async def service(
-    settings: Settings, *, demo: bool = False, whole: bool = True, sibling: bool = False
+    settings: Settings, *, demo: bool = False, whole: bool = True, join: Place | None = None
 ) -> AsyncIterator[Running]:
     """Runs the service in this process while the block does.
 
     The `whole` one has everything in it: API, sink or worker, scheduler and collectors. Otherwise it is an API process, one of
-    as many as are wanted. A `sibling` joins one that listens on the port already.
+    as many as are wanted; it may `join` one that listens on its port already.
     """
     settings.data.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
-        url = await _entered(stack, database_url(settings))
+        url = join.database_url if join else await _entered(stack, database_url(settings))
         unfilled = await asyncio.to_thread(migrate, url, ROLLUPS, compress_after_days=settings.compress_after_days)
         database = Database(url)
         await database.open()
@@ -157,17 +169,23 @@ async def service(
             ),
             log_status=_status_of(opened.monitor),
             stall_s=settings.stall_seconds,
+            own_organization=first.organization if settings.collect_host else None,
+            configuration=_configuration(settings),
+            disk=await asyncio.to_thread(_disk, settings),
         )
         tasks = await stack.enter_async_context(_tasks())
-        if shared and not sibling:
+        if shared and join is None:
             await require_free(settings.host, settings.port)
-        app = application(services)
-        port = await stack.enter_async_context(serving(app, settings.host, settings.port, shared=shared))
+        asked = join.port if join else settings.port
+        port = await stack.enter_async_context(serving(application(services), settings.host, asked, shared=shared))
         if whole:
             await stack.enter_async_context(
                 housekeeping(database, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
             )
             await stack.enter_async_context(filling(url, unfilled))
+        if settings.collect_host:
+            name = f"{_hostname()}/api:{port}" + (f"-{join.number}" if join else "")
+            tasks(_request_telemetry(opened.log, first.organization, services.requests, name).run)
         if settings.collect_host and whole:
             tasks(_host_collector(opened.log, first.organization).run)
         if demo_organization is not None:
@@ -181,7 +199,7 @@ async def service(
             organization=first.organization,
             demo=demo_organization,
             worker=opened.worker,
-            settings=replace(settings, database_url=url, port=port, public_operations=services.public_operations),
+            place=Place(url, port),
         )
 
 
@@ -232,11 +250,54 @@ def _host_collector(log_: Log, organization: UUID) -> HostCollector:
     random = Random()  # noqa: S311  (spreads retries and names this start; nothing secret)
     return HostCollector(
         _publisher(log_, organization),
-        hostname=socket.gethostname() or "localhost",
+        hostname=_hostname(),
         incarnation=incarnation(utc_now(), random),
         clock=utc_now,
         random=random,
     )
+
+
+def _hostname() -> str:
+    return socket.gethostname() or "localhost"
+
+
+def _request_telemetry(log_: Log, organization: UUID, counts: RequestCounts, name: str) -> RequestTelemetry:
+    random = Random()  # noqa: S311  (spreads retries and names this start; nothing secret)
+    return RequestTelemetry(
+        _publisher(log_, organization),
+        counts,
+        host=name,
+        incarnation=incarnation(utc_now(), random),
+        clock=utc_now,
+        random=random,
+    )
+
+
+def _disk(settings: Settings) -> Disk:
+    """The disk with the embedded cluster, wherever that is; with a database elsewhere, the data folder's."""
+    if settings.database_url is not None:
+        return Disk(settings.data, needed=False)
+    return Disk(EmbeddedPostgres(settings.data).cluster, needed=True)
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    """What `/api/performance` shows of the settings: limits and sizes, nothing that opens a door."""
+    shown = (
+        "queue_events",
+        "group_events",
+        "max_body_bytes",
+        "metric_names",
+        "ledger_hours",
+        "ahead_minutes",
+        "retention_days",
+        "stall_seconds",
+    )
+    return {
+        "version": VERSION,
+        "log": "direct" if settings.kafka_bootstrap_servers is None else "kafka",
+        "database": "embedded" if settings.database_url is None else "external",
+        **{name: getattr(settings, name) for name in shown},
+    }
 
 
 def _keep(settings: Settings, made: Bootstrap) -> None:

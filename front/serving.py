@@ -23,7 +23,6 @@ from api.observation import Observation
 from front import kafka
 from front.filling import filling
 from front.settings import InvalidSetting, Settings
-from front.siblings import siblings
 from jobs.scheduler import housekeeping
 from jobs.storing import TooManyDeadLetters
 from storage.database import Database
@@ -87,6 +86,7 @@ def _stop_signal() -> asyncio.Event:
 
 async def _serve(settings: Settings, console: Console, *, demo: bool, whole: bool) -> int:
     from front.parts import service
+    from front.siblings import siblings
 
     stop = _stop_signal()
     started = asyncio.get_running_loop().time()
@@ -94,7 +94,7 @@ async def _serve(settings: Settings, console: Console, *, demo: bool, whole: boo
         running = await stack.enter_async_context(service(settings, demo=demo, whole=whole))
         settle()
         if settings.workers > 1:
-            await stack.enter_async_context(siblings(running.settings, settings.workers - 1))
+            await stack.enter_async_context(siblings(settings, running.place, settings.workers - 1))
         seconds = asyncio.get_running_loop().time() - started
         console.print(f"\n[bold]Streamgauge[/] is up after {seconds:.1f} s at [bold]{running.url}[/]")
         if link := await running.sign_in():

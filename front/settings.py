@@ -28,8 +28,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_events: events that may wait for the sink. group_events: events in one transaction. max_body_bytes: of one request.
     earliest: events before this date are refused. ahead_minutes: how far ahead of the clock an event may be.
     metric_names: different names an organization may use, a kind. ledger_hours, ledger_slices: how long an id is known.
-    collect_host: whether `run` collects this host's own metrics. log_format: console or json. log_level: debug to error.
-    public_operations: whether /metrics is open without a credential.
+    collect_host: whether `run` collects this host's own metrics, and each API process those of its requests.
+    log_format: console or json. log_level: debug to error.
+    public_operations: whether /metrics, /health/detailed and /api/performance are open without a credential.
     retention_days: age at which archived raw events are dropped (default: never). compress_after_days: age at which TimescaleDB's
     community edition compresses a day of raw events.
     topic_prefix: what Kafka's topics' names start with. partitions, log_retention_hours, replication: of topics that are made.

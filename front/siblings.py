@@ -7,12 +7,14 @@ import multiprocessing
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 import structlog
 
 from front import logs
+from front.parts import Place, service
 from front.settings import Settings
 from front.shared_figures import forget
 
@@ -26,13 +28,16 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 
 @asynccontextmanager
-async def siblings(settings: Settings, count: int) -> AsyncIterator[None]:
-    """Keeps so many more API processes running while the block does, which begins when they serve.
+async def siblings(settings: Settings, place: Place, count: int) -> AsyncIterator[None]:
+    """Keeps so many more API processes at a place while the block runs, which begins when they serve.
 
-    `settings` are theirs: the database and the port that are in use. One that does not start within a minute is not waited for.
+    One that does not start within a minute is not waited for.
     """
     ready = [asyncio.Event() for _ in range(count)]
-    keepers = [asyncio.create_task(_keep(settings, number, event)) for number, event in enumerate(ready, start=1)]
+    keepers = [
+        asyncio.create_task(_keep(settings, replace(place, number=number), event))
+        for number, event in enumerate(ready, start=1)
+    ]
     try:
         async with asyncio.timeout(READY_S):
             await asyncio.gather(*(event.wait() for event in ready))
@@ -46,12 +51,12 @@ async def siblings(settings: Settings, count: int) -> AsyncIterator[None]:
         await asyncio.gather(*keepers, return_exceptions=True)
 
 
-async def _keep(settings: Settings, number: int, serves: asyncio.Event) -> None:
+async def _keep(settings: Settings, place: Place, serves: asyncio.Event) -> None:
     """Runs one process, and another one where it ends by itself; more and more slowly where it does not even start."""
     pause = _FIRST_PAUSE_S
     while True:
         receiver, sender = _SPAWN.Pipe(duplex=False)
-        process = _SPAWN.Process(target=_serve, args=(settings, sender), name=f"api-{number}", daemon=True)
+        process = _SPAWN.Process(target=_serve, args=(settings, place, sender), name=f"api-{place.number}", daemon=True)
         await asyncio.to_thread(process.start)
         sender.close()
         ended = asyncio.create_task(_readable(process.sentinel))
@@ -65,7 +70,7 @@ async def _keep(settings: Settings, number: int, serves: asyncio.Event) -> None:
         finally:
             receiver.close()
             await _end(process, ended)
-        log.error("api_process_ended", number=number, exit_code=process.exitcode, again_in_s=pause)
+        log.error("api_process_ended", number=place.number, exit_code=process.exitcode, again_in_s=pause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_S)
 
@@ -102,15 +107,13 @@ async def _end(process: BaseProcess, ended: asyncio.Task[None]) -> None:
     forget(process.pid)
 
 
-def _serve(settings: Settings, sender: Connection) -> None:
+def _serve(settings: Settings, place: Place, sender: Connection) -> None:
     """A child's whole life: it serves until it is told to stop, or its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its children itself
     logs.configure(settings)
     from front.serving import end_for_sure, run, settle
 
     async def serving() -> int:
-        from front.parts import service
-
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -118,7 +121,7 @@ def _serve(settings: Settings, sender: Connection) -> None:
         assert parent is not None
         orphaned = asyncio.create_task(_readable(parent.sentinel))
         orphaned.add_done_callback(lambda _: stop.set())
-        async with service(settings, whole=False, sibling=True):
+        async with service(settings, whole=False, join=place):
             settle()
             sender.send(True)
             sender.close()

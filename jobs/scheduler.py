@@ -13,12 +13,19 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from jobs.retention import RawRetention
 from jobs.standings import keep_standings
-from storage.database import Database, StorageUnavailable
+from storage.database import Database, QueryTooSlow, StorageUnavailable
 from storage.dead_letters import DeadLetters
+from storage.job_runs import expect_jobs, stamp_job
 from storage.retention import prune_feed, prune_ledgers, prune_sources
 from storage.sessions import prune_expired
 
 log = structlog.get_logger(__name__)
+
+Job = Callable[[], Awaitable[int]]
+"""Does its work and returns how many rows it removed."""
+
+ALIVE_S = 10
+"""How often a scheduler says that it lives: `/health/detailed` calls it down when it was silent for three times as long."""
 
 
 @asynccontextmanager
@@ -31,7 +38,8 @@ async def housekeeping(
     event's id is known.
     """
     scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
-    jobs: list[tuple[str, int, Callable[[], Awaitable[int]]]] = [
+    jobs: list[tuple[str, int, Job]] = [
+        ("alive", ALIVE_S, _nothing),
         ("expired_sessions", 3_600, lambda: prune_expired(database, now=datetime.now(UTC))),
         ("old_feed", 600, lambda: prune_feed(database)),
         ("silent_sources", 86_400, lambda: prune_sources(database)),
@@ -40,8 +48,10 @@ async def housekeeping(
     ]
     if retention_days is not None:
         jobs.append(("raw_events", 3_600, RawRetention(database, retention_days, lambda: datetime.now(UTC)).run))
+    await _stamped(expect_jobs(database, {name: seconds for name, seconds, _ in jobs}))
     for name, seconds, job in jobs:
-        scheduler.add_job(_run, IntervalTrigger(seconds=seconds), args=(name, job), id=name)
+        scheduler.add_job(_run, IntervalTrigger(seconds=seconds), args=(database, name, seconds, job), id=name)
+    scheduler.modify_job("alive", next_run_time=datetime.now(UTC))
     scheduler.start()
     standings = asyncio.create_task(keep_standings(database), name="standings")
     try:
@@ -52,12 +62,30 @@ async def housekeeping(
         await asyncio.gather(standings, return_exceptions=True)
 
 
-async def _run(name: str, job: Callable[[], Awaitable[int]]) -> None:
-    """Runs one job; a database that is away is no reason to stop for good."""
+async def _nothing() -> int:
+    """That it is stamped is all there is to do."""
+    return 0
+
+
+async def _run(database: Database, name: str, seconds: int, job: Job) -> None:
+    """Runs one job and stamps it; a database that is away is no reason to stop for good."""
     try:
         gone = await job()
     except StorageUnavailable as error:
         log.warning("job_postponed", job=name, reason=str(error))
+        await _stamped(stamp_job(database, name, seconds, problem=str(error)))
         return
+    except Exception as error:
+        await _stamped(stamp_job(database, name, seconds, problem=type(error).__name__))
+        raise
+    await _stamped(stamp_job(database, name, seconds))
     if gone:
         log.info("job_done", job=name, rows=gone)
+
+
+async def _stamped(stamp: Awaitable[None]) -> None:
+    """Stamps, where the database is there; the job has run all the same."""
+    try:
+        await stamp
+    except (StorageUnavailable, QueryTooSlow) as error:
+        log.info("job_not_stamped", reason=str(error))

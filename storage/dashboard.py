@@ -17,10 +17,17 @@ async def last_of_hosts(
     connection: AsyncConn, since: dt.datetime, hosts: list[str] | None, metrics: list[str]
 ) -> list[tuple[str, float]]:
     """Metric and last value, a row for each host heard since then. Raises NotFilled."""
+    return [(metric, value) for _, metric, value in await last_by_host(connection, since, hosts, metrics)]
+
+
+async def last_by_host(
+    connection: AsyncConn, since: dt.datetime, hosts: list[str] | None, metrics: list[str]
+) -> list[tuple[str, str, float]]:
+    """The same with the host first."""
     await require(connection, "system_metrics", "1m", "last")
     parameters = {"since": since, "hosts": hosts, "metrics": metrics}
     cursor = await connection.execute(_QUERIES["last_of_hosts"], parameters)
-    return [(metric, value) for _, metric, value, _ in await cursor.fetchall()]
+    return [(host, metric, value) for host, metric, value, _ in await cursor.fetchall()]
 
 
 async def last_of_enterprise(connection: AsyncConn, metrics: list[str]) -> dict[str, Any]:
@@ -28,3 +35,11 @@ async def last_of_enterprise(connection: AsyncConn, metrics: list[str]) -> dict[
     await require(connection, "enterprise_metrics", "1d", "last")
     cursor = await connection.execute(_QUERIES["last_of_enterprise"], {"metrics": metrics})
     return {metric: plain_number(value) for metric, value, _ in await cursor.fetchall()}
+
+
+async def last_of_enterprise_before(connection: AsyncConn, metric: str, before: dt.datetime) -> Any:
+    """What the whole organization reported last before a quarter of an hour; None where it had not yet. Raises NotFilled."""
+    await require(connection, "enterprise_metrics", "15m", "last")
+    parameters = {"metric": metric, "before": before}
+    row = await (await connection.execute(_QUERIES["last_of_enterprise_before"], parameters)).fetchone()
+    return None if row is None else plain_number(row[0])

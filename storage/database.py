@@ -26,6 +26,8 @@ _OPEN_READ = SQL(
     " select set_config('role', {}, true), set_config('app.organization', {}, true)"
 )
 
+_OPEN_WRITE = SQL("begin; select set_config('role', {}, true), set_config('app.organization', {}, true)")
+
 
 class StorageUnavailable(Exception):
     """The database cannot be reached or cannot write now; the work can be tried again later."""
@@ -137,6 +139,14 @@ class Database:
             async with self._pool.connection() as connection:
                 # One round trip opens the transaction; the pool commits it, or rolls it back after an error.
                 await connection.execute(_OPEN_READ.format(API_ROLE, str(organization)), prepare=False)
+                yield connection
+
+    @asynccontextmanager
+    async def write(self, organization: UUID) -> AsyncIterator[AsyncConn]:
+        """A transaction that changes one organization's rows, under the API's role: others it neither sees nor makes."""
+        with translated():
+            async with self._pool.connection() as connection:
+                await connection.execute(_OPEN_WRITE.format(API_ROLE, str(organization)), prepare=False)
                 yield connection
 
     @asynccontextmanager

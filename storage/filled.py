@@ -35,7 +35,7 @@ def _fingerprints(rollup: Rollup) -> dict[str, dict[str, str]]:
 
 def _fingerprint(rollup: Rollup, measure: Measure) -> str:
     sketched = measure.merge in ("bins", "registers")  # how a sketch is written down does not change what is in it
-    text = repr((rollup.event, rollup.keys, measure.merge, "" if sketched else measure.pg_type, str(measure.value)))
+    text = repr((rollup.event, rollup.keys, measure.merge, "" if sketched else measure.pg_type, measure.meaning))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

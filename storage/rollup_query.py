@@ -238,3 +238,8 @@ def exact_sum(values: Iterable[Any]) -> Any:
     for value in values:
         total = _EVERY_DIGIT.add(total, value)
     return plain_number(total)
+
+
+def exact_difference(value: Any, other: Any) -> Any:
+    """One integer or decimal less another, to the last digit."""
+    return plain_number(_EVERY_DIGIT.subtract(Decimal(value), Decimal(other)))

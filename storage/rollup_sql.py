@@ -50,10 +50,7 @@ def declared(rollup: Rollup) -> str:
             rollup.grains,
             rollup.keys,
             rollup.lookup,
-            *(
-                (m.name, _DECLARED_AS.get(m.pg_type, m.pg_type), m.merge, m.grains, str(m.value))
-                for m in rollup.measures
-            ),
+            *((m.name, _DECLARED_AS.get(m.pg_type, m.pg_type), m.merge, m.grains, m.meaning) for m in rollup.measures),
         )
     )
     return hashlib.sha256(text.encode()).hexdigest()

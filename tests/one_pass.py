@@ -25,6 +25,7 @@ GRAINS = {
     "enterprise_metrics": ("1m", "15m", "1h", "1d"),
     "trade_pnl": ("15m", "1d"),
     "video_engagement": ("15m", "1d"),
+    "api_requests": ("1m", "15m", "1d"),
 }
 SKETCHED_GRAINS = ("15m", "1d")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -81,7 +82,7 @@ def one_pass(samples: Iterable[Sample], organizations: Sequence[UUID]) -> Tables
                 groups[name, grain].setdefault(key, []).append(sample)
     for (name, grain), found in groups.items():
         for key, members in found.items():
-            figures = {"trade_pnl": _trades, "video_engagement": _views}.get(name)
+            figures = {"trade_pnl": _trades, "video_engagement": _views, "api_requests": _requests}.get(name)
             if figures is not None:
                 tables[name, grain][key] = figures([member.event for member in members])
             else:
@@ -93,7 +94,8 @@ def _placed(event: Mapping[str, Any]) -> list[tuple[str, Key]]:
     data = event["data"]
     match event["type"]:
         case "system":
-            return [("system_metrics", (data["host"], metric)) for metric in data["metrics"]]
+            places: list[tuple[str, Key]] = [("system_metrics", (data["host"], name)) for name in data["metrics"]]
+            return [*places, ("api_requests", tuple(data["host"].split(" ", 2)))] if _tells(data) else places
         case "enterprise":
             return [("enterprise_metrics", (data.get("team_type", ""), metric)) for metric in data["metrics"]]
         case "trade":
@@ -101,6 +103,32 @@ def _placed(event: Mapping[str, Any]) -> list[tuple[str, Key]]:
             return [("trade_pnl", tuple(data.get(name, "") for name in names))]
         case _:
             return [("video_engagement", (data["creator_id"], data["video_id"]))]
+
+
+def _tells(data: Mapping[str, Any]) -> bool:
+    """Whether a measurement tells of requests, and can be true."""
+    metrics = data["metrics"]
+    number, errors = metrics.get("api.requests", 0), metrics.get("api.errors", 0)
+    return (
+        data["host"].count(" ") >= 2
+        and metrics.get("api.request_time", -1) >= 0
+        and 1 <= number <= 1_000_000
+        and 0 <= errors <= number
+        and float(number).is_integer()
+        and float(errors).is_integer()
+    )
+
+
+def _requests(events: list[Any]) -> Row:
+    rows = [event["data"]["metrics"] for event in events]
+    times = [float(row["api.request_time"]) for row in rows for _ in range(int(row["api.requests"]))]
+    return {
+        "requests": len(times),
+        "errors": sum(int(row.get("api.errors", 0)) for row in rows),
+        "total_ms": Values(times),
+        "slowest": max(times),
+        "distribution": Values(times),
+    }
 
 
 def _metric(name: str, grain: str, metric: str, events: list[Any]) -> Row:

@@ -140,8 +140,26 @@ _money = (
 _small_money = st.decimals(0, 1_000_000, places=9)
 
 
+_requests = st.fixed_dictionaries(
+    {
+        "api.request_time": st.integers(1, 10**7).map(lambda us: us / 1000) | st.sampled_from([0.0, -1.0]),
+        "api.requests": st.integers(1, 300) | st.sampled_from([0, 1.5, 1_000_001]),
+    },
+    optional={"api.errors": st.integers(0, 3) | st.sampled_from([0.5, -1]), "uptime": st.just(1.0)},
+)
+
+
+def answered(name: str, host: str, ms: float, requests: int, errors: int = 0, *, organization: int = 0) -> Sample:
+    """Requests that a process answered: `host` is the process, a method and a route."""
+    metrics = {"api.request_time": ms, "api.requests": requests, "api.errors": errors}
+    return Sample(organization, envelope("system", name, {"host": host, "metrics": metrics}))
+
+
 @st.composite
 def _data(draw: st.DrawFn, kind: str, time: dt.datetime) -> dict[str, Any]:
+    if kind == "system" and draw(st.booleans()):
+        hosts = st.sampled_from(["a/api GET /x", "a/api GET /x/{id} y", "a/api POST", "a  /", 'q"u GET /\\N,'])
+        return {"host": draw(hosts), "metrics": draw(_requests)}
     if kind == "system":
         names = draw(st.lists(st.sampled_from(["cpu_usage", "uptime", "queue.length"]), min_size=1, unique=True))
         return {"host": draw(_texts), "metrics": {name: draw(_floats) for name in names}}

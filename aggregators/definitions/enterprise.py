@@ -34,7 +34,12 @@ ENTERPRISE_METRICS = Rollup(
         ),
     ),
     derived=(
-        Derived("avg", "round(sum / nullif(count, 0), 18)", ("sum", "count"), "Mean of the reports, to 18 decimals."),
+        Derived(
+            "avg",
+            "round(round(sum, 18) / nullif(count, 0), 18)",
+            ("sum", "count"),
+            "Mean of the reports, to 18 decimals.",
+        ),
     ),
     sketched=quantiles("distribution"),
 )

@@ -83,6 +83,19 @@ class Authenticator:
         token = cookies.session_token(request)
         return None if token is None else await self._by_cookie(request, token, wanted)
 
+    async def acting_for(self, principal: Principal, text: str, name: str) -> Principal:
+        """The principal in the organization with the id `text`, which the parameter `name` gave.
+
+        Raises Problem 400 where it is no UUID, 403 where they may not act for it; the rule is that of X-Organization-ID.
+        """
+        wanted = _organization_id(text, name)
+        if wanted == principal.organization:
+            return principal
+        access = None if principal.account is None else await self._access.get((principal.account, wanted))
+        if access is None:
+            raise _not_yours(name)
+        return replace(principal, organization=access.organization, role=access.role)
+
     async def holds(self, principal: Principal) -> bool:
         """Whether a principal of a while ago would be let in again (known to a second): for answers that last."""
         if principal.expires_at is not None and principal.expires_at <= self.now():
@@ -161,14 +174,14 @@ def _single(request: web.Request, name: str) -> str | None:
 
 def _organization_header(request: web.Request) -> UUID | None:
     text = _single(request, ORGANIZATION_HEADER)
-    if text is None:
-        return None
+    return None if text is None else _organization_id(text, ORGANIZATION_HEADER)
+
+
+def _organization_id(text: str, name: str) -> UUID:
     try:
         return msgspec.convert(text.strip(), UUID)
     except (msgspec.ValidationError, UnicodeEncodeError):
-        raise Problem(
-            400, f"{ORGANIZATION_HEADER}: expected an organization's id, a UUID", parameter=ORGANIZATION_HEADER
-        ) from None
+        raise Problem(400, f"{name}: expected an organization's id, a UUID", parameter=name) from None
 
 
 def _only_its_own(principal: Principal, wanted: UUID | None) -> Principal:
@@ -178,6 +191,6 @@ def _only_its_own(principal: Principal, wanted: UUID | None) -> Principal:
     return principal
 
 
-def _not_yours() -> Problem:
+def _not_yours(name: str = ORGANIZATION_HEADER) -> Problem:
     # The same words for an organization of others and for one that does not exist.
-    return Problem(403, f"{ORGANIZATION_HEADER}: this is not an organization of yours", parameter=ORGANIZATION_HEADER)
+    return Problem(403, f"{name}: this is not an organization of yours", parameter=name)

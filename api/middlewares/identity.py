@@ -35,6 +35,12 @@ def identify(routes: Mapping[tuple[str, str], Route]) -> Middleware:
                 raise not_signed_in("sign in, or send an API key or an access token")
             if not principal.allows(route.scope):
                 raise Problem(403, f"this needs the scope {route.scope}")
+            if route.organization is not None and route.organization in request.query:
+                # Before the handler, and whatever stands between: who acts for whom is decided here alone.
+                asked = request.query[route.organization]
+                request[PRINCIPAL] = await services(request).authenticator.acting_for(
+                    principal, asked, route.organization
+                )
         return await handler(request)
 
     return middleware

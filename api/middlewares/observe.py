@@ -48,7 +48,9 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = Problem(500, f"something went wrong here; the request id is {request_id}").response()
     if not response.prepared:
         _conditional(request, response)
-    services(request).observation.request(request, response.status, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    services(request).observation.request(request, response.status, seconds)
+    services(request).requests.answer(request, response, seconds)
     return response
 
 

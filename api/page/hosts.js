@@ -10,7 +10,8 @@ const WINDOW_MS = 15 * 60_000;
 const MINUTE_MS = 60_000;
 const SILENT_MS = 2 * MINUTE_MS;
 const MOST_CARDS = 12;
-const MOST_HOSTS = 200;
+const MOST_HOSTS = 1000;
+const ROUTE = /\/api:\d+(-\d+)? [A-Z]+ /; // a route of the service's own is a host, too: /api/performance shows those
 const FIRST = ["cpu_usage", "memory_usage", "network_latency", "active_connections", "system_load", "disk_usage", "gpu_usage",
   "response_time", "error_rate", "queue_length"];
 
@@ -35,6 +36,7 @@ export function hosts(page) {
     page.fresh(answer.as_of);
     series = new Map();
     for (const [time, metric, mean, low, high, last] of answer.rows) {
+      if (metric.startsWith("api.")) continue; // and this is what they measure
       if (!series.has(metric)) series.set(metric, []);
       series.get(metric).push({ start: Date.parse(time), mean, low, high, last });
       offset = zoneOffset(time);
@@ -110,7 +112,7 @@ export function hosts(page) {
     const answer = await page.api.json(address("/api/v1/query", {
       rollup: "system_metrics", measures: "count", group_by: "host", from: "now-15m", limit: MOST_HOSTS,
     }));
-    names = answer.rows.map(([host]) => host);
+    names = answer.rows.map(([host]) => host).filter((host) => !ROUTE.test(host));
     if (chosen && !names.includes(chosen)) names.unshift(chosen);
     $("host-choice").hidden = names.length < 2;
     $("host-only").hidden = names.length !== 1;

@@ -28,6 +28,12 @@ UNITS = {
     "energy_consumption": "kWh",
     "requests": "requests",
     "response_size": "bytes",
+    "requests_per_second": "requests/s",
+    "api.request_time": "ms",
+    "api.requests": "requests",
+    "api.errors": "requests",
+    "api.requests_total": "requests",
+    "api.uptime_seconds": "s",
 }
 """The units of the metrics known by name. Other names are welcome; their unit is their sender's."""
 

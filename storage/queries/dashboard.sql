@@ -19,3 +19,11 @@ cross join lateral (
     order by r.bucket desc
     limit 1
 ) as found;
+
+-- name: last_of_enterprise_before
+-- The last value that the organization reported of a metric before %(before)s, a quarter of an hour: one index look-up.
+select last
+from app."rollup_enterprise_metrics_15m"
+where metric = %(metric)s and team_type = '' and bucket < %(before)s
+order by bucket desc
+limit 1;

@@ -298,6 +298,9 @@ async def running(
     direct = DirectLog(sink, observation)
     hub = Hub(database, observation)
     await hub.start()
+    made = (
+        (known.organization, known.headers) if known else await make_organization(database, "Acme", time_zone=time_zone)
+    )
     services = Services(
         database=database,
         log=log or direct,
@@ -308,9 +311,8 @@ async def running(
         observation=observation,
         now=lambda: clock.now,
         max_body_bytes=MAX_BODY,
-    )
-    made = (
-        (known.organization, known.headers) if known else await make_organization(database, "Acme", time_zone=time_zone)
+        own_organization=made[0],
+        configuration={"version": "test"},
     )
     numbers = known.numbers if known else [0]
     scheduler = asyncio.create_task(_refresh_always(database, clock) if refreshing else asyncio.sleep(0))

@@ -29,8 +29,11 @@ async def fill(api: Api, mark: str) -> None:
             {**api.enterprise(green_score=number), "source": mark},
             {**api.trade(NOON, str(number), **texts), "source": mark},
             {**api.view("like", creator_id=f"{mark}-c", video_id=f"{mark}-v", user_id=f"{mark}-u"), "source": mark},
+            api.system(f"{mark}-api GET /{mark}", **{"api.request_time": number, "api.requests": number % 1_000_000}),
         ]
     )
+    deployment = {"service": f"{mark}-service", "version": str(number), "environment": mark}
+    assert (await api.request("POST", "/api/v1/deployments", json=deployment)).status == 201
 
 
 async def test_no_answer_holds_a_byte_of_anothers(api: Api) -> None:
@@ -45,12 +48,20 @@ async def test_no_answer_holds_a_byte_of_anothers(api: Api) -> None:
                     ("enterprise_metrics", "team_type,metric"),
                     ("trade_pnl", "user_id,broker,symbol,strategy,currency"),
                     ("video_engagement", "creator_id,video_id"),
+                    ("api_requests", "host,method,route"),
                 )
                 for more in ("", "&grain=1d", "&limit=1", "&grain=1d&fill=zero")
             ),
             f"/api/v1/query?rollup=system_metrics&filter=host:{MARK}-host",
             f"/api/v1/dashboard/stats?host={MARK}-host",
             "/api/v1/dashboard/stats",
+            "/api/v1/dashboard/analytics",
+            "/api/v1/enterprise/metrics",
+            "/api/v1/metrics",
+            "/api/v1/deployments",
+            f"/api/v1/deployments?service={MARK}-service",
+            "/api/performance",
+            "/health/detailed",
             "/api/unify/v1/metrics?time_range=all",
             f"/api/unify/v1/metrics?user_id={MARK}-user_id",
             "/api/unify/v1/reports/pnl",

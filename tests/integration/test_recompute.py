@@ -20,7 +20,7 @@ from storage.rollup_sql import table
 from storage.sink import DatabaseSink
 from tests.integration.stored import found_differences, organizations, rollup_rows, run, scalar
 from tests.one_pass import differences, one_pass
-from tests.samples import START, Sample, batches, enterprise, system, trade, view
+from tests.samples import START, Sample, answered, batches, enterprise, system, trade, view
 
 TABLES = [(rollup, grain) for rollup in ROLLUPS for grain in rollup.grains]
 
@@ -39,6 +39,7 @@ def twenty_of_each() -> list[Sample]:
             enterprise(name, f"{n}.1", team_type=f"t{name}"),
             trade(name, f"{n - 10}.000000000000000001", user_id=f"u{name}", fees="0.5"),
             view(name, "like", creator_id=f"c{name}", watch_ms=n),
+            answered(f"r{name}", f"a{name} GET /x", n + 0.5, n + 1),
         ]
     return samples
 
@@ -72,7 +73,7 @@ def edited(url: str, rollup: Rollup, grain: str, figure: str, row: int) -> Compo
     }[pg_type]
     return SQL(
         "update {t} set {c} = " + change + " where ctid = (select ctid from {t} order by {key} offset {row} limit 1)"
-    ).format(t=table(rollup, grain), c=Identifier(figure), key=Identifier(rollup.keys[0]), row=row)
+    ).format(t=table(rollup, grain), c=Identifier(figure), key=SQL(", ").join(map(Identifier, rollup.keys)), row=row)
 
 
 def test_every_edited_figure_is_found_and_mended(database_url: str) -> None:
@@ -132,7 +133,7 @@ def test_a_range_is_verified_and_rebuilt_by_whole_days(database_url: str) -> Non
     written(database_url, [system(f"d{day.day}", time=day.isoformat()) for day in days])
     run(database_url, "update store.rollup_system_metrics_1d set count = count + 1")
     assert len(list(verify(database_url, ROLLUPS, days[1], days[3], quiet))) == 3
-    assert rebuild(database_url, ROLLUPS, days[1], days[1] + dt.timedelta(minutes=1), quiet) == 1
+    assert rebuild(database_url, [SYSTEM_METRICS], days[1], days[1] + dt.timedelta(minutes=1), quiet) == 1
     wrong = [found.keys["bucket"].day for found in found_differences(database_url)]
     assert wrong == [days[0].day, days[2].day, days[3].day]
 

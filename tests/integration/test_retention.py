@@ -160,13 +160,13 @@ async def test_a_range_of_which_raw_events_are_gone_is_refused_and_its_rollups_s
     assert differences(expected, rollup_rows(database_url, owners)) == []
     # A range without these days is as good as ever; so is everything there is, which leaves them out and says so.
     assert list(verify(database_url, ROLLUPS, DAYS[3], DAYS[9], quiet)) == []
-    assert rebuild(database_url, ROLLUPS, DAYS[3], DAYS[9], quiet) == 2 * 7
+    concerned = [rollup.name for rollup in ROLLUPS if rollup.event in ("system", "view")]
+    assert rebuild(database_url, ROLLUPS, DAYS[3], DAYS[9], quiet) == len(concerned) * 7
     with capture_logs() as logs:
         assert list(verify(database_url, ROLLUPS, None, None, quiet)) == []
         rebuild(database_url, ROLLUPS, None, None, quiet)
     assert {(log["event"], log["rollup"], log["days"]) for log in logs} == {
-        ("days_left_out", "system_metrics", 3),
-        ("days_left_out", "video_engagement", 3),
+        ("days_left_out", name, 3) for name in concerned
     }
     assert differences(expected, rollup_rows(database_url, owners)) == []
     assert scalar(database_url, "select count(*) from store.video_reaction") == 10

@@ -60,6 +60,12 @@ def test_the_host_measures_itself(data_folder: Path) -> None:
         metrics = {row[0] for row in answer["rows"]}
         assert {"cpu_usage", "memory_usage", "network_latency", "active_connections"} <= metrics
         assert headers["X-As-Of"]
+        _, performance, _ = service.request("/api/performance")
+        assert (performance["configuration"]["workers"], performance["configuration"]["log"]) == (1, "direct")
+        assert performance["uptime_seconds"] >= 0
+        status, health, _ = service.request("/health/detailed")
+        assert (status, health["scheduler"]["status"], health["disk"]["needed"]) == (200, "ok", True)
+        assert health["disk"]["free_bytes"] > 0
 
 
 def test_the_sign_in_link_works_once(data_folder: Path) -> None:

@@ -6,6 +6,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from aggregators.definitions import ROLLUPS
+from aggregators.definitions.api_requests import API_REQUESTS
 from storage.migrate import migrate
 from storage.sink import DatabaseSink
 from tests.integration.stored import found_differences, organizations, rollup_rows, run, scalar
@@ -13,7 +14,8 @@ from tests.one_pass import differences, one_pass, pairs
 from tests.samples import batches, enterprise, system, view
 
 SKETCHES = [(rollup, grain, m) for rollup in ROLLUPS for grain in rollup.grains for m in rollup.measures_at(grain)]
-SKETCHES = [(rollup, grain, measure) for rollup, grain, measure in SKETCHES if measure.pg_type == "bytea"]
+SKETCHES = [(r, grain, m) for r, grain, m in SKETCHES if m.pg_type == "bytea" and r is not API_REQUESTS]
+"""Those that there were as arrays: the requests' rollup is younger than the migration."""
 
 
 def as_it_was(url: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aggregators.sketches import bin_index, bin_value, distinct, pack, quantile, register, unpack
+from aggregators.sketches import bin_index, bin_of, bin_value, distinct, pack, quantile, register, unpack
 from tests.one_pass import registers
 
 QUANTILES = (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
@@ -121,3 +121,11 @@ def test_distinct_counts_keep_their_error(count: int) -> None:
 
 def test_nobody_is_no_distinct() -> None:
     assert distinct(None) == 0
+
+
+@given(st.floats(1e-6, 1e9))
+def test_a_value_that_stands_for_its_bin_falls_into_it_again(value: float) -> None:
+    index = bin_of(value)
+    assert abs(bin_value(index) - value) <= 0.01 * value
+    frame = pl.DataFrame({"value": [bin_value(index)]})
+    assert frame.select(bin_index(pl.col("value"))).item() == index == bin_of(bin_value(index))
