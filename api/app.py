@@ -14,6 +14,7 @@ from api.page.routes import routes as page_routes
 from api.routing import Route
 from api.services import SERVICES, Services
 from api.stream import routes as stream
+from api.stream.readers import READERS, Readers
 
 VERSION = "0.1.0"
 
@@ -43,11 +44,17 @@ def application(services: Services) -> web.Application:
         client_max_size=services.max_body_bytes + 1,
     )
     app[SERVICES] = services
+    readers = app[READERS] = Readers(services.authenticator)
     _mount(app, routes)
 
+    async def start_streams(_: web.Application) -> None:
+        readers.start()
+
     async def stop_streams(_: web.Application) -> None:
+        await readers.stop()
         await services.hub.stop()
 
+    app.on_startup.append(start_streams)
     app.on_shutdown.append(stop_streams)
     app.on_response_prepare.append(mark)
     return app

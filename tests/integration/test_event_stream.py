@@ -12,8 +12,8 @@ import pytest
 
 from api.auth.keys import mint
 from api.auth.tokens import OwnTokens
-from api.stream import hub as hub_module
-from api.stream.routes import encode_cursor
+from api.stream import tail as tail_module
+from api.stream.cursor import encode_cursor
 from storage import identity
 from storage.retention import prune_feed
 from tests.integration.api_service import NOON, SECRET, Api, another, running, until, utc_now
@@ -99,7 +99,7 @@ async def test_every_event_comes_once_in_feed_order_whatever_breaks(api: Api, se
 async def test_a_group_larger_than_the_memory_of_the_tail_comes_whole(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "TAIL_EVENTS", 100)
+    monkeypatch.setattr(tail_module, "TAIL_EVENTS", 100)
     async with api.stream(mode="events") as one, api.stream(mode="events") as two:
         await one.placed()
         await two.placed()
@@ -111,7 +111,7 @@ async def test_a_group_larger_than_the_memory_of_the_tail_comes_whole(
 
 
 async def test_a_reader_that_is_too_slow_is_told(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "TAIL_EVENTS", 100)
+    monkeypatch.setattr(tail_module, "TAIL_EVENTS", 100)
     long = "x" * 250
     async with api.stream(mode="events", type="trade", narrow=True) as slow, api.stream(mode="events") as fast:
         await slow.placed()
