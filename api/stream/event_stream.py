@@ -12,6 +12,7 @@ from api.routing import ENCODER
 from api.services import Services
 from api.stream.cursor import decode_cursor, encode_cursor
 from api.stream.events_source import EventSource, frame, place
+from api.stream.readers import Reader
 from api.stream.tail import END, Cursor, Tail
 from storage.feed import FeedEvent
 
@@ -54,12 +55,12 @@ class EventStream:
             self._cursor = max(self._cursor, (self._hub.position, END))
             await self._source.send(place(encode_cursor(self._cursor)))
 
-    async def run(self) -> None:
-        """Pushes until the hub closes. Raises Gone, and StorageUnavailable where the feed cannot be read."""
+    async def run(self, reader: Reader) -> None:
+        """Pushes until the reader's stream ends or the hub closes. Raises Gone, and StorageUnavailable where the feed cannot be read."""
         hub, tail = self._hub, self._hub.join_tail(self._organization)
         try:
             live = await self._begin(tail)
-            while not hub.closing.is_set():
+            while reader.open and not hub.closing.is_set():
                 if live and self._cursor < tail.start:
                     self._cursor = max((hub.position, END), tail.end)
                     await self._reset("reader too slow")
@@ -70,9 +71,10 @@ class EventStream:
                     await self._tell(tail, found)
                     continue
                 self._cursor = max(self._cursor, (heard, END))
-                self._idle = (tail, wakes)
-                await tail.wait(wakes)
-                self._idle = None
+                if reader.open:
+                    self._idle = (tail, wakes)
+                    await tail.wait(wakes)
+                    self._idle = None
         finally:
             hub.leave_tail(self._organization)
 

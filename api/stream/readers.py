@@ -58,6 +58,11 @@ class Reader:
         """Whose stream it is; `Readers.change` replaces it."""
         return self._principal
 
+    @property
+    def open(self) -> bool:
+        """Whether the stream goes on. To be asked after whatever may have taken a cancellation to itself, as a pool's waiting does."""
+        return self.ended is None and not self.transport.is_closing()
+
     def end(self, why: End) -> None:
         """Ends the stream: whatever its task waits for, it goes on to its end."""
         if self.ended is None:

@@ -78,7 +78,7 @@ async def serve(
     try:
         with readers.reading(reader):
             await source.open()
-            await push.run()
+            await push.run(reader)
     except Gone:
         log.debug("reader_gone", mode=mode)
     except (Problem, StorageUnavailable, QueryTooSlow) as error:

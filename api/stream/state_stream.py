@@ -9,6 +9,7 @@ from uuid import UUID
 from api.stream.cursor import encode_cursor
 from api.stream.events_source import HEARTBEAT, EventSource, frame
 from api.stream.hub import Hub
+from api.stream.readers import Reader
 from api.stream.tail import END
 
 
@@ -37,8 +38,8 @@ class StateStream:
         """A comment, which tells both sides that the other is there."""
         await self._source.send(HEARTBEAT)
 
-    async def run(self) -> None:
-        """Pushes until the hub closes. A slow reader gets the newest answer, not every one between. Raises Gone."""
+    async def run(self, reader: Reader) -> None:
+        """Pushes until the reader's stream ends or the hub closes. A slow reader gets the newest answer, not every one between. Raises Gone."""
         hub, woken, version = self._hub, asyncio.Event(), 0
 
         def wire(body: bytes) -> bytes:
@@ -46,7 +47,7 @@ class StateStream:
 
         topic = hub.join_topic(self._organization, self._kind, self._key, self._ask, wire, woken.set)
         try:
-            while not hub.closing.is_set():
+            while reader.open and not hub.closing.is_set():
                 if topic.version == version:
                     await woken.wait()
                     woken.clear()
