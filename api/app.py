@@ -14,7 +14,10 @@ from api.page.routes import routes as page_routes
 from api.routing import Route
 from api.services import SERVICES, Services
 from api.stream import routes as stream
+from api.stream.announcements import ANNOUNCEMENTS, Announcements
 from api.stream.readers import READERS, Readers
+from api.ws import routes as sockets
+from api.ws.opssight import SUBJECTS, subjects
 
 VERSION = "0.1.0"
 
@@ -25,6 +28,7 @@ def all_routes(services: Services) -> list[Route]:
         *events.ROUTES,
         *query.ROUTES,
         *stream.ROUTES,
+        *sockets.ROUTES,
         *dashboard.ROUTES,
         *trades.ROUTES,
         *leaderboards.ROUTES,
@@ -45,12 +49,16 @@ def application(services: Services) -> web.Application:
     )
     app[SERVICES] = services
     readers = app[READERS] = Readers(services.authenticator)
+    announcements = app[ANNOUNCEMENTS] = Announcements(services.database, services.hub)
+    app[SUBJECTS] = subjects()
     _mount(app, routes)
 
     async def start_streams(_: web.Application) -> None:
         readers.start()
+        announcements.start()
 
     async def stop_streams(_: web.Application) -> None:
+        await announcements.stop()
         await readers.stop()
         await services.hub.stop()
 

@@ -69,7 +69,7 @@ class Authenticator:
         sent by another site, 400 for headers that cannot be read. Where there are several credentials, the first in
         the order of this function counts.
         """
-        wanted = organization_header(request)
+        wanted = wanted_organization(request)
         authorization, key = _single(request, "Authorization"), _single(request, "X-API-Key")
         if authorization is not None:
             scheme, _, text = authorization.partition(" ")
@@ -196,7 +196,7 @@ def _single(request: web.Request, name: str) -> str | None:
     return values[0] if values else None
 
 
-def organization_header(request: web.Request) -> UUID | None:
+def wanted_organization(request: web.Request) -> UUID | None:
     """The organization that the request's header asks for; raises Problem 400 for what is no id."""
     text = _single(request, ORGANIZATION_HEADER)
     if text is None:

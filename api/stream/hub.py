@@ -62,6 +62,13 @@ class Hub:
         for topic in self._concerned.get((organization, kind), ()):
             topic.change()
 
+    def change_kind(self, kind: str) -> None:
+        """The same for every organization: changes of this kind may have been missed."""
+        for (_, concerned), topics in self._concerned.items():
+            if concerned == kind:
+                for topic in topics:
+                    topic.change()
+
     def change_all(self) -> None:
         """Something may have been missed: everything is asked again."""
         for topic in self._topics.values():

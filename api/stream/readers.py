@@ -22,21 +22,22 @@ HEARTBEAT_S = 15.0
 STALL_S = 30.0
 """A reader that takes nothing of what waits for it for so long is cut."""
 
-End = Literal["credential", "closing", "stalled", "unavailable", "overrun"]
+End = Literal["credential", "closing", "stalled", "failed", "overrun"]
 
 
 class Reader:
     """One open stream: whose it is, its connection, and why it ended where that was not the reader's doing.
 
     `sent` tells how many bytes the connection was given so far; `beat` sends a sign of life, and is called every
-    `HEARTBEAT_S` unless the connection still holds something. Made in the task that serves the stream.
+    `HEARTBEAT_S` unless the connection still holds something. Without a principal nobody has signed in yet. Made in the task
+    that serves the stream.
     """
 
     __slots__ = ("_principal", "_since", "_taken", "beat", "ended", "sent", "task", "transport")
 
     def __init__(
         self,
-        principal: Principal,
+        principal: Principal | None,
         transport: asyncio.WriteTransport,
         *,
         sent: Callable[[], int],
@@ -54,7 +55,7 @@ class Reader:
         self._since = 0.0
 
     @property
-    def principal(self) -> Principal:
+    def principal(self) -> Principal | None:
         """Whose stream it is; `Readers.change` replaces it."""
         return self._principal
 
@@ -96,6 +97,9 @@ class Readers:
     def __len__(self) -> int:
         return len(self._spokes)
 
+    def __iter__(self) -> Iterator[Reader]:
+        return iter(list(self._spokes))
+
     def start(self) -> None:
         """Begins to look after the streams."""
         self._tasks = [
@@ -114,7 +118,7 @@ class Readers:
     @contextlib.contextmanager
     def reading(self, reader: Reader) -> Iterator[None]:
         """The stream is open while the block runs. Ended from outside, the block ends early and without an exception."""
-        self._by_principal.setdefault(reader.principal, set()).add(reader)
+        self._keep(reader)
         # The spoke that was served last has the longest way to go.
         spoke = self._spokes[reader] = (self._at - 1) % len(self._wheel)
         self._wheel[spoke].add(reader)
@@ -128,12 +132,18 @@ class Readers:
             self._forget(reader)
 
     def change(self, reader: Reader, principal: Principal) -> None:
-        """The stream goes on under another credential."""
+        """From now on the stream is this principal's."""
         self._forget(reader)
         reader._principal = principal
-        self._by_principal.setdefault(principal, set()).add(reader)
+        self._keep(reader)
+
+    def _keep(self, reader: Reader) -> None:
+        if reader.principal is not None:
+            self._by_principal.setdefault(reader.principal, set()).add(reader)
 
     def _forget(self, reader: Reader) -> None:
+        if reader.principal is None:
+            return
         shared = self._by_principal[reader.principal]
         shared.discard(reader)
         if not shared:

@@ -39,7 +39,7 @@ class StateStream:
         await self._source.send(HEARTBEAT)
 
     async def run(self, reader: Reader) -> None:
-        """Pushes until the reader's stream ends or the hub closes. A slow reader gets the newest answer, not every one between. Raises Gone."""
+        """Pushes until the stream or the hub ends; a slow reader gets the newest answer, not every one between. Raises Gone."""
         hub, woken, version = self._hub, asyncio.Event(), 0
 
         def wire(body: bytes) -> bytes:
