@@ -16,7 +16,7 @@ from api.stream import tail as tail_module
 from api.stream.cursor import encode_cursor
 from storage import identity
 from storage.retention import prune_feed
-from tests.integration.api_service import NOON, SECRET, Api, another, running, until, utc_now
+from tests.integration.api_service import NOON, SECRET, Api, another, running, utc_now
 
 
 async def feed_order(api: Api) -> list[str]:
@@ -218,25 +218,6 @@ async def test_a_stream_ends_when_its_credential_does(api: Api) -> None:
         async with api.services.database.owner() as connection:
             await connection.execute("update store.api_key set revoked_at = now() where id = %s", (made,))
         assert await revoked.next(5) is None
-
-
-async def test_two_hundred_streams_leave_nothing_behind(api: Api) -> None:
-    hub = api.services.hub
-
-    async def one(number: int) -> None:
-        asked: dict[str, Any] = {"mode": "events"} if number % 2 else {"rollup": "system_metrics", "limit": number + 1}
-        async with api.stream(**asked) as stream:
-            if number % 2:
-                await stream.placed()
-            else:
-                assert (await stream.next() or ("",))[0] == "state"
-
-    for start in range(0, 200, 50):
-        await asyncio.gather(*(one(number) for number in range(start, start + 50)))
-    await until(lambda: not hub._topics and not hub._tails)
-    gauges = (await api.get("/metrics")).text
-    assert 'streamgauge_streams{mode="events"} 0.0' in gauges
-    assert 'streamgauge_streams{mode="state"} 0.0' in gauges
 
 
 async def test_organizations_are_separate(api: Api) -> None:
