@@ -27,7 +27,11 @@ from api.page.routes import routes as page_routes
 from api.routing import Route
 from api.services import SERVICES, Services
 from api.stream import routes as stream
+from api.stream.announcements import ANNOUNCEMENTS, Announcements
+from api.stream.readers import READERS, Readers
 from api.trades import routes as trades
+from api.ws import routes as sockets
+from api.ws.opssight import SUBJECTS, subjects
 
 VERSION = "0.1.0"
 
@@ -38,6 +42,7 @@ def all_routes(services: Services) -> list[Route]:
         *events.ROUTES,
         *query.ROUTES,
         *stream.ROUTES,
+        *sockets.ROUTES,
         *dashboard.ROUTES,
         *analytics.ROUTES,
         *enterprise_metrics.ROUTES,
@@ -62,11 +67,21 @@ def application(services: Services) -> web.Application:
         client_max_size=services.max_body_bytes + 1,
     )
     app[SERVICES] = services
+    readers = app[READERS] = Readers(services.authenticator)
+    announcements = app[ANNOUNCEMENTS] = Announcements(services.database, services.hub)
+    app[SUBJECTS] = subjects()
     _mount(app, routes)
 
+    async def start_streams(_: web.Application) -> None:
+        readers.start()
+        announcements.start()
+
     async def stop_streams(_: web.Application) -> None:
+        await announcements.stop()
+        await readers.stop()
         await services.hub.stop()
 
+    app.on_startup.append(start_streams)
     app.on_shutdown.append(stop_streams)
     app.on_response_prepare.append(mark)
     return app

@@ -18,6 +18,7 @@ TITLES = {
     413: "Too large",
     415: "Unsupported media type",
     422: "Unprocessable",
+    426: "Upgrade needed",
     429: "Too many requests",
     500: "Internal error",
     503: "Unavailable",

@@ -16,6 +16,7 @@ from rich.table import Table
 from bench.ingestion import CONNECTIONS, ingestion
 from bench.kafka import drain, freshness, run_peers, throughput
 from bench.leaderboard import LIMIT_S, board_cost
+from bench.live import idle, pushes
 from bench.scaled import scaled
 from bench.service import Service, running
 from bench.stats import TIMES, stats_cost
@@ -70,6 +71,22 @@ def _leaderboard_row(service: Service, *, quick: bool) -> Row:
     return "leaderboard", figures, f"{found.most_s / LIMIT_S:.2f}", f"below 1 (of {LIMIT_S:.0f} s)"
 
 
+def _push_row(service: Service, *, quick: bool) -> Row:
+    found = pushes(service, readers=1_000, commits=5 if quick else 20)
+    figures = f"median {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms to {found.readers:,} readers of one question"
+    return "commit to reader", figures, f"{found.p50_ms / 50:.2f}", "below 1 (median of 50 ms)"
+
+
+def _idle_row(service: Service, *, quick: bool) -> Row:
+    found = idle(service, readers=2_000 if quick else 10_000, seconds=20)
+    each = 1e3 * (found.with_mb - found.before_mb) / found.readers
+    figures = (
+        f"{found.with_mb:.0f} MB with {found.readers:,} streams, {found.before_mb:.0f} MB before ({each:.1f} KB each);"
+        f" {found.core:.1%} of a core"
+    )
+    return "idle streams", figures, f"{found.with_mb / 400:.2f}", "below 1 (of 400 MB)"
+
+
 def _kafka_rows(*, peers: Path | None, quick: bool) -> list[Row]:
     """Kafka to database: throughput against COPY and the peers, freshness at half of it, a worker's memory."""
     rows: list[Row] = []
@@ -106,6 +123,8 @@ def main() -> None:
         **{name: partial(_ingestion_row, name=name) for name in _INGESTED},
         "year": _year_row,
         "leaderboard": _leaderboard_row,
+        "live": _push_row,
+        "idle": _idle_row,
     }
     parser = argparse.ArgumentParser(
         prog="python -m bench", description="Measures throughput and latency; prints ratios."

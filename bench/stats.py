@@ -38,7 +38,7 @@ def stats_cost(service: Service, *, few: int, requests: int) -> StatsCost:
     end = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
     for key, count in zip(keys, (few, few * TIMES), strict=True):
         for body in bodies(_spread(count, end)):
-            _post(service, key, body)
+            post(service, key, body)
     asked = [(key, "/api/v1/dashboard/stats") for _ in range(requests + 5) for key in keys]
     found = latencies(service, asked)[10:]
     return StatsCost(median(found[0::2]), median(found[1::2]), few)
@@ -67,7 +67,8 @@ def _organization(service: Service, name: str) -> str:
     return key.text
 
 
-def _post(service: Service, key: str, body: bytes) -> None:
+def post(service: Service, key: str, body: bytes) -> None:
+    """Sends a body of events, which must all be accepted; returns after their commit."""
     connection = http.client.HTTPConnection(service.host, service.port, timeout=60)
     headers = {"X-API-Key": key, "Content-Type": "application/json"}
     connection.request("POST", "/api/v1/events", body, headers)

@@ -22,6 +22,7 @@ from api.log_observation import LogObservation
 from api.observation import Observation
 from front import kafka
 from front.filling import filling
+from front.open_files import allow_open_files
 from front.settings import InvalidSetting, Settings
 from jobs.scheduler import housekeeping
 from jobs.storing import TooManyDeadLetters
@@ -89,6 +90,7 @@ async def _serve(settings: Settings, console: Console, *, demo: bool, whole: boo
     from front.siblings import siblings
 
     stop = _stop_signal()
+    allow_open_files()
     started = asyncio.get_running_loop().time()
     async with contextlib.AsyncExitStack() as stack:
         running = await stack.enter_async_context(service(settings, demo=demo, whole=whole))

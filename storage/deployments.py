@@ -12,9 +12,7 @@ from psycopg.rows import class_row
 
 from storage.database import AsyncConn, Database
 from storage.named import load
-
-CHANNEL = "streamgauge_deployments"
-"""Where a change is notified of in its transaction; the payload is the organization's id."""
+from storage.notices import DEPLOYMENTS
 
 _QUERIES = load("deployments")
 
@@ -116,4 +114,4 @@ async def _one(connection: AsyncConn, name: str, values: dict[str, Any]) -> Depl
 
 
 async def _tell(connection: AsyncConn) -> None:
-    await connection.execute(_QUERIES["tell"], {"channel": CHANNEL})
+    await connection.execute(_QUERIES["tell"], {"channel": DEPLOYMENTS})

@@ -16,7 +16,8 @@ from storage.named import load
 
 SESSION_LIFETIME = timedelta(days=30)
 """A session ends when it has not been used for so long."""
-_REFRESH = timedelta(hours=1)
+SESSION_REFRESH = timedelta(hours=1)
+"""How often that is written, at most."""
 LINK_LIFETIME = timedelta(hours=1)
 TICKET_LIFETIME = timedelta(seconds=60)
 
@@ -66,7 +67,7 @@ async def find_browser_session(database: Database, token_digest: bytes, *, now: 
     async with database.owner() as connection:
         values = {"digest": token_digest, "now": now}
         session = await one(connection, "find_browser_session", BrowserSession, values)
-        if session is None or session.expires_at >= now + SESSION_LIFETIME - _REFRESH:
+        if session is None or session.expires_at >= now + SESSION_LIFETIME - SESSION_REFRESH:
             return session
         extended = {"digest": token_digest, "expires_at": now + SESSION_LIFETIME}
         await connection.execute(load("identity")["extend_browser_session"], extended)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -17,12 +17,13 @@ from api.auth.keys import Keys, looks_like_key
 from api.auth.principal import Principal, not_signed_in, person
 from api.auth.tokens import OwnTokens, TokenRefused, TokenVerifier, Verified, issuer_of
 from api.errors import Problem
+from storage.credentials import living
 from storage.database import Database
 from storage.identity import Access, digest, find_access
 from storage.sessions import BrowserSession, consume_stream_ticket, find_browser_session
 
 ORGANIZATION_HEADER = "X-Organization-ID"
-TICKET_PATHS = frozenset({"/api/v1/stream"})
+TICKET_PATHS = frozenset({"/api/v1/stream", "/ws", "/ws/dashboard"})
 """Where `?ticket=` is a credential: for what browsers cannot send headers with."""
 
 
@@ -68,14 +69,13 @@ class Authenticator:
         sent by another site, 400 for headers that cannot be read. Where there are several credentials, the first in
         the order of this function counts.
         """
-        wanted = _organization_header(request)
+        wanted = wanted_organization(request)
         authorization, key = _single(request, "Authorization"), _single(request, "X-API-Key")
         if authorization is not None:
             scheme, _, text = authorization.partition(" ")
             if scheme.lower() != "bearer" or not text.strip():
                 raise not_signed_in("Authorization: expected Bearer and an access token or an API key")
-            text = text.strip()
-            return await (self._by_key(text, wanted) if looks_like_key(text) else self._by_token(text, wanted))
+            return await self.authenticate_bearer(text, wanted)
         if key is not None:
             return await self._by_key(key.strip(), wanted)
         if request.path in TICKET_PATHS and "ticket" in request.query:
@@ -96,9 +96,43 @@ class Authenticator:
             raise _not_yours(name)
         return replace(principal, organization=access.organization, role=access.role)
 
+    async def authenticate_bearer(self, text: str, wanted: UUID | None) -> Principal:
+        """Who bears an access token or an API key, in the `wanted` organization or where they start; raises Problem 401, 403."""
+        text = text.strip()
+        return await (self._by_key(text, wanted) if looks_like_key(text) else self._by_token(text, wanted))
+
+    def expired(self, principal: Principal) -> bool:
+        """Whether its credential has ended by its own time."""
+        return principal.expires_at is not None and principal.expires_at <= self.now()
+
+    async def lapsed(self, principals: Collection[Principal]) -> list[Principal]:
+        """Those that would not be let in any more, or not as what they were: one look at the database for all of them.
+
+        Raises StorageUnavailable.
+        """
+        people = [p for p in principals if p.key is None]
+        found = await living(
+            self._database,
+            keys={p.key for p in principals if p.key is not None},
+            sessions={p.session for p in people if p.session is not None},
+            access={(p.account, p.organization) for p in people if p.account is not None},
+            now=self.now(),
+        )
+
+        def holds(p: Principal) -> bool:
+            if self.expired(p):
+                return False
+            if p.key is not None:
+                return p.key in found.keys
+            if p.account is None or (p.session is not None and p.session not in found.sessions):
+                return False
+            return found.roles.get((p.account, p.organization)) == p.role
+
+        return [p for p in principals if not holds(p)]
+
     async def holds(self, principal: Principal) -> bool:
         """Whether a principal of a while ago would be let in again (known to a second): for answers that last."""
-        if principal.expires_at is not None and principal.expires_at <= self.now():
+        if self.expired(principal):
             return False
         if principal.key is not None:
             return await self._keys.holds(principal.key)
@@ -155,6 +189,9 @@ class Authenticator:
         if session is None:
             # A browser goes on sending the cookie of a session that has ended; it must still reach the sign-in form.
             return None
+        if cookies.opens_socket(request) and not cookies.same_origin(request):
+            # A page of another origin signs in with its first message; that our cookie came along means nothing.
+            return None
         cookies.require_same_origin(request)
         principal = person(session, expires_at=session.expires_at, session=token_digest)
         if wanted is None or wanted == principal.organization:
@@ -172,7 +209,8 @@ def _single(request: web.Request, name: str) -> str | None:
     return values[0] if values else None
 
 
-def _organization_header(request: web.Request) -> UUID | None:
+def wanted_organization(request: web.Request) -> UUID | None:
+    """The organization that the request's header asks for; raises Problem 400 for what is no id."""
     text = _single(request, ORGANIZATION_HEADER)
     return None if text is None else _organization_id(text, ORGANIZATION_HEADER)
 

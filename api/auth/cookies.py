@@ -37,20 +37,26 @@ def clear_session(request: web.Request, response: web.Response) -> None:
 
 
 def require_same_origin(request: web.Request) -> None:
-    """Raises Problem 403 for a request that changes something and does not prove to come from our own page.
+    """Raises Problem 403 for a request that changes something and does not prove to come from our own page."""
+    if request.method not in _SAFE and not same_origin(request):
+        raise Problem(403, "a request with the session cookie must come from this site's own page")
+
+
+def same_origin(request: web.Request) -> bool:
+    """Whether the request proves to come from our own page.
 
     Browsers say so themselves: in `Sec-Fetch-Site` (over https and on localhost), else in `Origin`.
     """
-    if request.method in _SAFE:
-        return
     site = request.headers.get("Sec-Fetch-Site")
-    if site is None:
-        host = request.headers.get("Host", "")
-        proven = host != "" and request.headers.get("Origin", "").partition("://")[2].lower() == host.lower()
-    else:
-        proven = site in ("same-origin", "none")
-    if not proven:
-        raise Problem(403, "a request with the session cookie must come from this site's own page")
+    if site is not None:
+        return site in ("same-origin", "none")
+    host = request.headers.get("Host", "")
+    return host != "" and request.headers.get("Origin", "").partition("://")[2].lower() == host.lower()
+
+
+def opens_socket(request: web.Request) -> bool:
+    """Whether the request asks for a WebSocket, which browsers open to any site without asking it first."""
+    return request.headers.get("Upgrade", "").lower() == "websocket"
 
 
 def _by_https(request: web.Request) -> bool:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
-import datetime as dt
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -20,18 +16,16 @@ from api.leaderboards import CREATORS, MAX_CREATORS, leaderboard, require_ranked
 from api.questions import DEFAULT_LIMIT, QueryParameters, answer, parse, rollup_named
 from api.routing import ENCODER, Route, parse_query
 from api.services import Services, services
-from api.stream.events_source import HEARTBEAT_S, EventSource, Gone, frame
-from api.stream.hub import END, Cursor
+from api.stream.event_stream import EventStream
+from api.stream.events_source import EventSource, Gone
+from api.stream.readers import READERS, Reader, Readers
+from api.stream.state_stream import StateStream
 from api.visibility import narrowed, own_trades
 from storage.database import QueryTooSlow, StorageUnavailable
 from storage.feed import FeedEvent, watermark
 from storage.leaderboard import Board, standings
 
 log = structlog.get_logger(__name__)
-
-_CHUNK = 500
-_CREDENTIAL_S = 1.0
-"""How often a stream's credential is looked at again."""
 
 
 class StreamQuery(QueryParameters, kw_only=True):
@@ -49,13 +43,6 @@ class StreamQuery(QueryParameters, kw_only=True):
     ticket: str | None = None
 
 
-class Reset(msgspec.Struct):
-    """The stream could not go on where the reader was: what it holds must be read again."""
-
-    reason: str
-    as_of: dt.datetime
-
-
 class _Event(msgspec.Struct):
     """As much of an event as a filter looks at."""
 
@@ -71,52 +58,48 @@ async def stream(request: web.Request) -> web.StreamResponse:
     parts = services(request)
     principal: Principal = caller(request)
     source = EventSource(request)
+    push: StateStream | EventStream
     if parameters.mode == "state":
-        ask, kind, key = await _question(parameters, parts, principal)
-        work = _push_state(source, parts, principal, ask, kind, key)
+        push = StateStream(source, parts.hub, principal.organization, *await _question(parameters, parts, principal))
     else:
-        keep = event_filter(parameters, own_trades(principal))
         last = request.headers.get("Last-Event-ID") or parameters.last_event_id
-        work = _push_events(source, parts, principal, keep, last)
-    gauge = parts.observation.streams.labels(parameters.mode)
+        keep, name = event_filter(parameters, own_trades(principal))
+        push = EventStream(source, parts, principal.organization, keep, name, last)
+    await serve(source, push, request.config_dict[READERS], parts, principal, parameters.mode)
+    return source.response
+
+
+async def serve(
+    source: EventSource,
+    push: StateStream | EventStream,
+    readers: Readers,
+    parts: Services,
+    principal: Principal,
+    mode: str,
+) -> None:
+    """Pushes until the stream ends, for whatever reason."""
+    reader = Reader(principal, source.transport, sent=lambda: source.sent, beat=push.beat)
+    gauge = parts.observation.streams.labels(mode)
     gauge.inc()
     try:
-        await source.open()
-        await _while_let_in(work, parts, principal)
+        with readers.reading(reader):
+            await source.open()
+            await push.run(reader)
     except Gone:
-        log.debug("reader_gone", mode=parameters.mode)
+        log.debug("reader_gone", mode=mode)
     except (Problem, StorageUnavailable, QueryTooSlow) as error:
         # The head is sent, so no other answer is possible: the reader comes back and is told, or goes on where it was.
         log.warning("stream_ended", reason=str(error))
     except Exception:
-        log.exception("stream_failed", mode=parameters.mode)
+        log.exception("stream_failed", mode=mode)
     finally:
-        work.close()
         gauge.dec()
-    return source.response
-
-
-async def _while_let_in(work: Coroutine[Any, Any, None], parts: Services, principal: Principal) -> None:
-    """Does the work until it ends or the credential does: by its time, or because it was taken back."""
-    pushing = asyncio.create_task(work)
-    try:
-        while not (await asyncio.wait({pushing}, timeout=_CREDENTIAL_S))[0]:
-            try:
-                if not await parts.authenticator.holds(principal):
-                    return
-            except StorageUnavailable as error:
-                # Nothing can be read now, so nothing is told that should not be; it is looked at again in a second.
-                log.warning("credential_not_checked", reason=str(error))
-        await pushing
-    finally:
-        pushing.cancel()
-        await asyncio.gather(pushing, return_exceptions=True)
 
 
 async def _question(
     parameters: StreamQuery, parts: Services, principal: Principal
-) -> tuple[Callable[[], Awaitable[bytes]], str, str]:
-    """What to ask at every change, the kind of events that changes it, and a name under which readers share the answer."""
+) -> tuple[str, str, Callable[[], Awaitable[bytes]]]:
+    """The kind of events that changes an answer, a name under which readers share it, and what to ask at every change."""
     organization = principal.organization
     if parameters.leaderboard:
         return await _board(parameters, parts, organization)
@@ -135,19 +118,19 @@ async def _question(
     async def read() -> bytes:
         # Parsed anew each time: `to` is by default now, and `now-15m` moves.
         current = narrowed(parse(parameters, now=parts.now(), default_zone=zone), principal)
-        async with parts.database.read(organization) as connection:
+        async with parts.hub.asking, parts.database.read(organization) as connection:
             mark = await watermark(connection, event)
             return ENCODER.encode(await answer(connection, current, mark, parameters.fill))
 
     # What readers have of their own, their ticket and their place, does not make another question.
     shared = msgspec.structs.replace(parameters, ticket=None, last_event_id=None)
     key = msgspec.json.encode([shared, zone, own_trades(principal)]).decode()
-    return read, event, key
+    return event, key, read
 
 
 async def _board(
     parameters: StreamQuery, parts: Services, organization: UUID
-) -> tuple[Callable[[], Awaitable[bytes]], str, str]:
+) -> tuple[str, str, Callable[[], Awaitable[bytes]]]:
     """The question for a part of a leaderboard. Raises Problem 404 where `around` is not on it; when they leave it later, it is empty."""
     _refuse(parameters, (*_QUESTION, "filter", "tz", "from", "to"), "belongs to rollup")
     window, around = parameters.window or "all", parameters.around
@@ -160,36 +143,7 @@ async def _board(
     async def read() -> bytes:
         return ENCODER.encode(await leaderboard(parts.database, organization, window, limit, around))
 
-    return read, "view", msgspec.json.encode(["leaderboard", window, limit, around]).decode()
-
-
-async def _push_state(
-    source: EventSource,
-    parts: Services,
-    principal: Principal,
-    ask: Callable[[], Awaitable[bytes]],
-    kind: str,
-    key: str,
-) -> None:
-    topic = parts.hub.join_topic(principal.organization, kind, key, ask)
-    try:
-        version = 0
-        while not parts.hub.closing.is_set():
-            await topic.wait(version, HEARTBEAT_S)
-            if topic.version == version:
-                if not parts.hub.closing.is_set():
-                    # The window may have moved on, although nothing new came: a host that fell silent must leave it.
-                    topic.change()
-                    await source.heartbeat()
-                continue
-            # A slow reader gets the newest answer, not every one between: that is what conflation means.
-            version, body = topic.version, topic.body
-            if topic.error is not None:
-                raise topic.error
-            if body is not None:
-                await source.send("state", body, encode_cursor((parts.hub.position, END)))
-    finally:
-        parts.hub.leave_topic(principal.organization, kind, key)
+    return "view", msgspec.json.encode(["leaderboard", window, limit, around]).decode(), read
 
 
 _QUESTION = ("rollup", "measures", "group_by", "grain", "fill", "cursor")
@@ -202,8 +156,8 @@ def _refuse(parameters: StreamQuery, names: Iterable[str], why: str) -> None:
             raise Problem(400, f"{name}: {why}", parameter=name)
 
 
-def event_filter(parameters: StreamQuery, own: str | None) -> Callable[[FeedEvent], bool]:
-    """Which events are told. A filter `key:value[,value…]` holds fields of the event's data against texts.
+def event_filter(parameters: StreamQuery, own: str | None) -> tuple[Callable[[FeedEvent], bool], str]:
+    """Which events are told, and a name for that. A filter `key:value[,value…]` holds fields of the event's data against texts.
 
     `own` is the one user whose trades the reader may see; None where all of them are.
     """
@@ -227,69 +181,7 @@ def event_filter(parameters: StreamQuery, own: str | None) -> Callable[[FeedEven
             return False
         return all(str(data.get(key, "")) in values for key, values in wanted.items())
 
-    return keep
-
-
-async def _push_events(
-    source: EventSource,
-    parts: Services,
-    principal: Principal,
-    keep: Callable[[FeedEvent], bool],
-    last_event_id: str | None,
-) -> None:
-    hub, organization = parts.hub, principal.organization
-    tail = hub.join_tail(organization)
-    try:
-        cursor, live = max((hub.position, END), tail.end), True
-        if last_event_id:
-            asked = decode_cursor(last_event_id)
-            lost = "cursor unknown" if asked is None else await hub.lost(asked)
-            if asked is not None and lost is None:
-                cursor, live = asked, False
-            else:
-                await _reset(source, parts, lost or "cursor unknown", cursor)
-        else:
-            await source.place(encode_cursor(cursor))
-        while not hub.closing.is_set():
-            if live and cursor < tail.start:
-                cursor = max((hub.position, END), tail.end)
-                await _reset(source, parts, "reader too slow", cursor)
-            wakes, heard = tail.wakes, hub.position
-            found = await tail.after(cursor, _CHUNK)
-            live = live or cursor >= tail.start
-            if not found:
-                # Up to the last commit heard of before looking there is nothing for this reader: that is where it is now.
-                cursor = max(cursor, (heard, END))
-                if not await tail.wait(wakes, HEARTBEAT_S):
-                    await source.place(encode_cursor(cursor))
-                continue
-            cursor = (found[-1].position, found[-1].item)
-            told = [event for event in found if keep(event)]
-            if told:
-                frames = [frame("event", event.event, encode_cursor((event.position, event.item))) for event in told]
-                await source.send_raw(b"".join(frames))
-    finally:
-        hub.leave_tail(organization)
-
-
-async def _reset(source: EventSource, parts: Services, reason: str, cursor: Cursor) -> None:
-    parts.observation.resets.labels(reason).inc()
-    await source.send("reset", ENCODER.encode(Reset(reason, parts.now())), encode_cursor(cursor))
-
-
-def encode_cursor(cursor: Cursor) -> str:
-    """An opaque event id."""
-    return base64.urlsafe_b64encode(f"{cursor[0]}.{cursor[1]}".encode()).decode().rstrip("=")
-
-
-def decode_cursor(text: str) -> Cursor | None:
-    """The place that an event id stands for; None for an id that this service never gave."""
-    try:
-        position, _, item = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode().partition(".")
-        cursor = (int(position), int(item))
-    except (ValueError, binascii.Error):
-        return None
-    return cursor if 0 <= cursor[0] < 2**62 and -1 <= cursor[1] <= END else None
+    return keep, repr((kind, own, sorted((key, sorted(values)) for key, values in wanted.items())))
 
 
 ROUTES = [

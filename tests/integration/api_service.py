@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import aiohttp
+from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from aggregators.definitions import ROLLUPS
@@ -26,6 +27,7 @@ from api.observation import Observation
 from api.serve import serving
 from api.services import Services
 from api.stream.hub import Hub
+from api.stream.readers import READERS, Readers
 from ingest.direct import DirectLog
 from ingest.events.decode import Limits
 from ingest.log import Log
@@ -84,6 +86,13 @@ class Api:
     session: aiohttp.ClientSession
     headers: dict[str, str]
     numbers: list[int] = field(default_factory=lambda: [0])
+    app: web.Application | None = None
+
+    @property
+    def readers(self) -> Readers:
+        """The open streams of the service."""
+        assert self.app is not None
+        return self.app[READERS]
 
     async def request(self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any) -> Reply:
         """An answer, whatever its status."""
@@ -182,7 +191,7 @@ class Api:
         # Each stream has a connection of its own, as in a browser with HTTP/2.
         async with (
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(socket_factory=_narrow if narrow else None)
+                connector=aiohttp.TCPConnector(socket_factory=small_buffers if narrow else None)
             ) as session,
             session.get(self.url + "/api/v1/stream", params=pairs, headers=sent, timeout=LONG) as answer,
         ):
@@ -190,7 +199,8 @@ class Api:
             yield Stream(answer)
 
 
-def _narrow(address: aiohttp.AddrInfoType) -> socket.socket:
+def small_buffers(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket whose kernel keeps little of what is not read."""
     made = socket.socket(*address[:3])
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
     return made
@@ -314,14 +324,15 @@ async def running(
         own_organization=made[0],
         configuration={"version": "test"},
     )
+    app = application(services)
     numbers = known.numbers if known else [0]
     scheduler = asyncio.create_task(_refresh_always(database, clock) if refreshing else asyncio.sleep(0))
     try:
         async with (
-            serving(application(services), "127.0.0.1", free_port()) as port,
+            serving(app, "127.0.0.1", free_port()) as port,
             aiohttp.ClientSession() as session,
         ):
-            yield Api(f"http://127.0.0.1:{port}", services, clock, made[0], session, made[1], numbers)
+            yield Api(f"http://127.0.0.1:{port}", services, clock, made[0], session, made[1], numbers, app)
     finally:
         scheduler.cancel()
         await asyncio.gather(scheduler, return_exceptions=True)
@@ -342,7 +353,7 @@ async def _refresh_always(database: Database, clock: Clock) -> None:
 async def another(api: Api, name: str, *, time_zone: str = "UTC") -> AsyncIterator[Api]:
     """Somebody else's view of the same service: another organization, another key."""
     organization, headers = await make_organization(api.services.database, name, time_zone=time_zone)
-    yield Api(api.url, api.services, api.clock, organization, api.session, headers)
+    yield Api(api.url, api.services, api.clock, organization, api.session, headers, app=api.app)
 
 
 def utc_now() -> datetime:

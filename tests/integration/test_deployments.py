@@ -13,7 +13,8 @@ import pytest
 from api.auth.keys import mint
 from api.auth.tokens import OwnTokens
 from storage import identity
-from storage.deployments import CHANNEL, newest_deployments
+from storage.deployments import newest_deployments
+from storage.notices import DEPLOYMENTS
 from tests.integration.api_service import NOON, SECRET, Api, Reply, another, utc_now
 
 PATH = "/api/v1/deployments"
@@ -207,7 +208,7 @@ async def test_members_and_keys_that_write_may_record_and_readers_may_not(api: A
 
 async def test_every_change_is_told_to_who_listens(api: Api, service_database: str) -> None:
     async with await psycopg.AsyncConnection.connect(service_database, autocommit=True) as listener:
-        await listener.execute(f"listen {CHANNEL}")
+        await listener.execute(f"listen {DEPLOYMENTS}")
         one = await made(api)
         await change(api, one["id"], status="running")
         await change(api, one["id"], status="running")

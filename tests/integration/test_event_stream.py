@@ -12,11 +12,11 @@ import pytest
 
 from api.auth.keys import mint
 from api.auth.tokens import OwnTokens
-from api.stream import hub as hub_module
-from api.stream.routes import encode_cursor
+from api.stream import tail as tail_module
+from api.stream.cursor import encode_cursor
 from storage import identity
 from storage.retention import prune_feed
-from tests.integration.api_service import NOON, SECRET, Api, another, running, until, utc_now
+from tests.integration.api_service import NOON, SECRET, Api, another, running, utc_now
 
 
 async def feed_order(api: Api) -> list[str]:
@@ -99,7 +99,7 @@ async def test_every_event_comes_once_in_feed_order_whatever_breaks(api: Api, se
 async def test_a_group_larger_than_the_memory_of_the_tail_comes_whole(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "TAIL_EVENTS", 100)
+    monkeypatch.setattr(tail_module, "TAIL_EVENTS", 100)
     async with api.stream(mode="events") as one, api.stream(mode="events") as two:
         await one.placed()
         await two.placed()
@@ -111,7 +111,7 @@ async def test_a_group_larger_than_the_memory_of_the_tail_comes_whole(
 
 
 async def test_a_reader_that_is_too_slow_is_told(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "TAIL_EVENTS", 100)
+    monkeypatch.setattr(tail_module, "TAIL_EVENTS", 100)
     long = "x" * 250
     async with api.stream(mode="events", type="trade", narrow=True) as slow, api.stream(mode="events") as fast:
         await slow.placed()
@@ -218,25 +218,6 @@ async def test_a_stream_ends_when_its_credential_does(api: Api) -> None:
         async with api.services.database.owner() as connection:
             await connection.execute("update store.api_key set revoked_at = now() where id = %s", (made,))
         assert await revoked.next(5) is None
-
-
-async def test_two_hundred_streams_leave_nothing_behind(api: Api) -> None:
-    hub = api.services.hub
-
-    async def one(number: int) -> None:
-        asked: dict[str, Any] = {"mode": "events"} if number % 2 else {"rollup": "system_metrics", "limit": number + 1}
-        async with api.stream(**asked) as stream:
-            if number % 2:
-                await stream.placed()
-            else:
-                assert (await stream.next() or ("",))[0] == "state"
-
-    for start in range(0, 200, 50):
-        await asyncio.gather(*(one(number) for number in range(start, start + 50)))
-    await until(lambda: not hub._topics and not hub._tails)
-    gauges = (await api.get("/metrics")).text
-    assert 'streamgauge_streams{mode="events"} 0.0' in gauges
-    assert 'streamgauge_streams{mode="state"} 0.0' in gauges
 
 
 async def test_organizations_are_separate(api: Api) -> None:
