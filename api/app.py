@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from aiohttp import web
 
 from api import dashboard, events, health, health_detailed, leaderboards, openapi, query, trades
 from api.auth.routes import routes as auth_routes
+from api.cache import routes as cache
+from api.cache.collector import CacheCollector
 from api.middlewares.identity import identify
 from api.middlewares.observe import mark, observe
 from api.page.routes import routes as page_routes
+from api.reception import complete
 from api.routing import Route
 from api.services import SERVICES, Services
 from api.stream import routes as stream
@@ -30,6 +34,7 @@ def all_routes(services: Services) -> list[Route]:
         *auth_routes(services.database, services.authenticator),
         *health.ROUTES,
         *health_detailed.ROUTES,
+        *cache.ROUTES,
         *page_routes(),
     ]
     return [*routes, *openapi.routes(routes, VERSION)]
@@ -43,6 +48,10 @@ def application(services: Services) -> web.Application:
         client_max_size=services.max_body_bytes + 1,
     )
     app[SERVICES] = services
+    if services.cache is not None:
+        services.cache.begin(partial(complete, services))
+        services.hub.follow(services.cache)
+        CacheCollector(services.cache).register(services.observation.registry)
     _mount(app, routes)
 
     async def stop_streams(_: web.Application) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from api.auth.principal import caller
-from api.freshness import fresh
+from api.freshness import ALWAYS, fresh
 from api.routing import Route, json_answer, parse_query
 from api.services import services
 from storage.database import Database
@@ -21,6 +21,8 @@ from storage.leaderboard import top_creators
 MAX_CREATORS = 500
 CATCH_UP_S = 10.0
 LOOK_AGAIN_S = 0.2
+LOOK_AGAIN = dt.timedelta(seconds=0.5)
+"""How long a board that is behind is kept: it is refreshed without another commit."""
 
 
 class TopQuery(msgspec.Struct):
@@ -50,7 +52,10 @@ async def top(request: web.Request) -> web.StreamResponse:
     parameters, parts = parse_query(request, TopQuery), services(request)
     found = await top_creators(parts.database, caller(request).organization, parameters.limit)
     read_at = None if found.current else found.read_at or found.as_of
-    return fresh(json_answer([_shown(row) for row in found.creators]), found.as_of, request, read_at=read_at)
+    until = ALWAYS if found.current else services(request).now() + LOOK_AGAIN
+    return fresh(
+        json_answer([_shown(row) for row in found.creators]), found.as_of, request, read_at=read_at, until=until
+    )
 
 
 async def leaderboard(database: Database, organization: UUID, limit: int) -> tuple[list[TopCreator], dt.datetime]:
@@ -93,6 +98,7 @@ ROUTES = [
         query=TopQuery,
         answer=list[TopCreator],
         tags=("leaderboards",),
+        kinds=("view",),
         errors=(400,),
     ),
 ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from api.auth.authenticate import Authenticator
+from api.cache.answers import ResponseCache
 from api.observation import Observation
 from api.stream.hub import Hub
 from ingest.events.decode import Limits
@@ -36,6 +37,8 @@ class Services:
     public_operations: bool = True
     log_status: Callable[[], LogStatus] | None = None
     """How Kafka's log is; None where the log is the direct one."""
+    cache: ResponseCache | None = None
+    """Keeps answers; without one each is read anew."""
     stall_s: float = 30.0
     """After which a partition that has events and does not move is called stuck."""
 
@@ -45,4 +48,4 @@ SERVICES = web.AppKey("services", Services)
 
 def services(request: web.Request) -> Services:
     """The parts, from a request."""
-    return request.config_dict[SERVICES]
+    return request.app[SERVICES]

@@ -15,7 +15,7 @@ from aggregators.definitions.trade import TRADE_PNL
 from api import ranges
 from api.auth.principal import Principal, caller
 from api.errors import Problem
-from api.freshness import fresh
+from api.freshness import ALWAYS, RECEIVED, fresh, same_minute
 from api.routing import Route, json_answer, parse_query
 from api.services import services
 from api.visibility import own_trades
@@ -126,7 +126,7 @@ async def metrics(request: web.Request) -> web.StreamResponse:
         },
         as_of=mark.as_of,
     )
-    return fresh(json_answer(found), mark.as_of, request)
+    return fresh(json_answer(found), mark.as_of, request, until=_until(parameters, request))
 
 
 def _win_rate(wins: int, trades: int) -> Any:
@@ -146,7 +146,12 @@ async def pnl(request: web.Request) -> web.StreamResponse:
             connection, period, filters, (*_AMOUNTS, "trades"), ("currency",), grain="1d", limit=1_000_000
         )
     report = pnl_report(rows, period, mark.as_of, parameters.currency)
-    return fresh(json_answer(report), mark.as_of, request)
+    return fresh(json_answer(report), mark.as_of, request, until=_until(parameters, request))
+
+
+def _until(parameters: TradeQuery, request: web.Request) -> dt.datetime:
+    """Until when the range stays what it is: for ever between two dates, else until midnight or a quarter of an hour."""
+    return ALWAYS if parameters.from_ and parameters.to else same_minute(request[RECEIVED])
 
 
 def pnl_report(rows: Rows, period: Period, as_of: dt.datetime, asked_currency: str | None) -> PnlReport:
@@ -252,6 +257,7 @@ ROUTES = [
         answer=TradeMetrics,
         tags=("trades",),
         errors=(400, 403),
+        kinds=("trade",),
     ),
     Route(
         "GET",
@@ -262,5 +268,6 @@ ROUTES = [
         answer=PnlReport,
         tags=("trades",),
         errors=(400, 403),
+        kinds=("trade",),
     ),
 ]

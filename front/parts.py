@@ -28,6 +28,7 @@ from api.serve import serving
 from api.services import Services
 from api.stream.hub import Hub
 from front import kafka
+from front.caching import response_cache
 from front.event_log import event_log
 from front.filling import filling
 from front.settings import InvalidSetting, Settings
@@ -148,6 +149,7 @@ async def service(settings: Settings, *, demo: bool = False, whole: bool = True)
                 settings.database_url is None if settings.public_operations is None else settings.public_operations
             ),
             log_status=_status_of(opened.monitor),
+            cache=await stack.enter_async_context(response_cache(settings, database)),
             stall_s=settings.stall_seconds,
         )
         tasks = await stack.enter_async_context(_tasks())

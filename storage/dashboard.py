@@ -15,12 +15,12 @@ _QUERIES = load("dashboard")
 
 async def last_of_hosts(
     connection: AsyncConn, since: dt.datetime, hosts: list[str] | None, metrics: list[str]
-) -> list[tuple[str, float]]:
-    """Metric and last value, a row for each host heard since then. Raises NotFilled."""
+) -> list[tuple[str, float, dt.datetime]]:
+    """Metric, last value and its time, a row for each host heard since then. Raises NotFilled."""
     await require(connection, "system_metrics", "1m", "last")
     parameters = {"since": since, "hosts": hosts, "metrics": metrics}
     cursor = await connection.execute(_QUERIES["last_of_hosts"], parameters)
-    return [(metric, value) for _, metric, value, _ in await cursor.fetchall()]
+    return [(metric, value, time) for _, metric, value, time in await cursor.fetchall()]
 
 
 async def last_of_enterprise(connection: AsyncConn, metrics: list[str]) -> dict[str, Any]:

@@ -48,6 +48,10 @@ class Fresh(Generic[_K, _V]):
 
     async def get(self, key: _K) -> _V | None:
         """What is there now, or was less than `seconds` ago; raises what the look-up raises."""
+        return (await self.dated(key))[0]
+
+    async def dated(self, key: _K) -> tuple[_V | None, float]:
+        """The same, and until when on the clock it may be believed."""
         entry = self._entries.get(key)
         if entry is None or self._clock() - entry.began >= self._seconds:
             # Its age counts from here: what changes while the database answers may not be in the answer.
@@ -58,7 +62,8 @@ class Fresh(Generic[_K, _V]):
                 self._entries.popitem(last=False)
         self._entries.move_to_end(key)
         # One caller who goes away does not take the answer from the others.
-        return await asyncio.shield(entry.found)
+        found = await asyncio.shield(entry.found)
+        return found, entry.began + self._seconds
 
     def _settled(self, key: _K, entry: _Entry[_V], found: asyncio.Future[_V | None]) -> None:
         # Asking for the exception also says that it was seen, where every caller has gone.

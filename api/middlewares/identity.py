@@ -35,6 +35,8 @@ def identify(routes: Mapping[tuple[str, str], Route]) -> Middleware:
                 raise not_signed_in("sign in, or send an API key or an access token")
             if not principal.allows(route.scope):
                 raise Problem(403, f"this needs the scope {route.scope}")
-        return await handler(request)
+        if not route.kinds or principal is None or (cache := services(request).cache) is None:
+            return await handler(request)
+        return await cache.answer(request, route, principal, handler)
 
     return middleware

@@ -22,6 +22,7 @@ from aggregators.definitions import ROLLUPS
 from api.app import application
 from api.auth.authenticate import Authenticator
 from api.auth.keys import mint
+from api.cache.answers import ResponseCache
 from api.observation import Observation
 from api.serve import serving
 from api.services import Services
@@ -308,6 +309,7 @@ async def running(
         observation=observation,
         now=lambda: clock.now,
         max_body_bytes=MAX_BODY,
+        cache=ResponseCache(database),
     )
     made = (
         (known.organization, known.headers) if known else await make_organization(database, "Acme", time_zone=time_zone)
