@@ -69,8 +69,7 @@ async def mark(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["X-Request-ID"] = request[_REQUEST_ID]
         response.headers["X-Process-Time"] = f"{time.perf_counter() - request[_STARTED]:.6f}"
     if not isinstance(response, Ready):
-        for name, value in CONSTANT.items():
-            response.headers.setdefault(name, value)
+        response.headers.update(CONSTANT)
 
 
 def _http(error: web.HTTPException) -> web.StreamResponse:

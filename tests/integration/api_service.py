@@ -286,10 +286,11 @@ async def running(
     known: Api | None = None,
     time_zone: str = "UTC",
     refreshing: bool = True,
+    cache: Callable[[Database], ResponseCache] = ResponseCache,
 ) -> AsyncIterator[Api]:
     """The service; over the database of a `known` one it is that one started again, with the same organization and key.
 
-    Without `refreshing` it has no scheduler.
+    Without `refreshing` it has no scheduler. `cache` makes what keeps its answers.
     """
     clock = clock or (known.clock if known else Clock())
     database = Database(url)
@@ -309,7 +310,7 @@ async def running(
         observation=observation,
         now=lambda: clock.now,
         max_body_bytes=MAX_BODY,
-        cache=ResponseCache(database),
+        cache=cache(database),
     )
     made = (
         (known.organization, known.headers) if known else await make_organization(database, "Acme", time_zone=time_zone)
