@@ -105,7 +105,7 @@ def _rate(hits: int, misses: int) -> float | None:
     return round(100 * hits / (hits + misses), 2) if hits + misses else None
 
 
-async def metrics(request: web.Request) -> web.StreamResponse:
+async def show_cache(request: web.Request) -> web.StreamResponse:
     """Hits, misses and size of the response cache."""
     admit_operations(request)
     return json_answer(cache_metrics(services(request)), headers={"Cache-Control": "no-cache"})
@@ -143,7 +143,7 @@ ROUTES = [
     Route(
         "GET",
         "/cache/metrics",
-        metrics,
+        show_cache,
         "How often answers came from memory",
         scope=None,
         answer=CacheMetrics,

@@ -21,6 +21,7 @@ from api.cache.entry import Entry, Key
 log = structlog.get_logger(__name__)
 
 TIMEOUT_S = 0.05
+"""How long it is waited for: a dashboard's questions are read from the database in a few milliseconds, too."""
 REST_S = 5.0
 """How long it is not asked after a failure."""
 LARGEST = 1024 * 1024
@@ -45,12 +46,20 @@ class Stored(msgspec.Struct, frozen=True):
 class SecondLevel:
     """Answers by what they depend on, the positions of the organization's commits among it: a stale one can never be found."""
 
-    def __init__(self, url: str, *, life_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        life_s: float,
+        timeout_s: float = TIMEOUT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Connects when it is first asked. Raises ValueError for an address that is none."""
+        self._timeout_s = timeout_s
         self._redis = Redis.from_url(
             url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
             max_connections=64,
         )
@@ -81,7 +90,7 @@ class SecondLevel:
             return None
         name = _name(key, positions)
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 found = await self._redis.get(_place(key, name))
             stored = msgspec.msgpack.decode(found, type=Stored) if isinstance(found, bytes) else None
         except _FAILURES as error:
@@ -128,7 +137,7 @@ class SecondLevel:
 
     async def _put(self, place: str, value: bytes, milliseconds: int) -> None:
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 await self._redis.set(place, value, px=milliseconds)
         except _FAILURES as error:
             self._rest(error)
