@@ -29,6 +29,9 @@ TICKET_PATHS = frozenset({"/api/v1/stream"})
 _MOST_LET_IN = 2_000
 _LONGEST_LET_IN = 4_096
 
+LET_IN_UNTIL = web.RequestKey("let_in_until", float)
+"""Until when on the authenticator's clock a request with the same headers is let in as the same principal, unseen."""
+
 
 def utc_now() -> datetime:
     """The wall clock."""
@@ -57,7 +60,7 @@ class Authenticator:
         if len(self._verifiers) != 1 + len(verifiers):
             raise ValueError("two verifiers have the same issuer")
         self._keys = Keys(database, clock=clock)
-        self._clock = clock
+        self.clock = clock
         # By the headers that credentials stand in: who was let in with them, and until when on the clock that is believed.
         self._let_in: dict[tuple[str | None, ...], tuple[Principal, float]] = {}
         self._access: Fresh[tuple[UUID, UUID | None], Access] = Fresh(
@@ -67,6 +70,10 @@ class Authenticator:
         self._sessions: Fresh[bytes, BrowserSession] = Fresh(
             lambda token_digest: find_browser_session(database, token_digest, now=now()), clock=clock
         )
+
+    def clock_before(self, moment: float) -> bool:
+        """Whether it is not yet that time on the clock."""
+        return self.clock() < moment
 
     async def authenticate(self, request: web.Request) -> Principal | None:
         """Who asks; None where there is no credential (or only the cookie of a session that has ended).
@@ -79,7 +86,8 @@ class Authenticator:
         organization = _single(request, ORGANIZATION_HEADER)
         given = (authorization, key, organization)
         known = self._let_in.get(given)
-        if known is not None and self._clock() < known[1]:
+        if known is not None and self.clock() < known[1]:
+            request[LET_IN_UNTIL] = known[1]
             return known[0]
         wanted = _organization_header(organization)
         if authorization is not None:
@@ -88,9 +96,9 @@ class Authenticator:
                 raise not_signed_in("Authorization: expected Bearer and an access token or an API key")
             text = text.strip()
             found = await (self._by_key(text, wanted) if looks_like_key(text) else self._by_token(text, wanted))
-            return self._remembered(given, *found)
+            return self._remembered(request, given, *found)
         if key is not None:
-            return self._remembered(given, *await self._by_key(key.strip(), wanted))
+            return self._remembered(request, given, *await self._by_key(key.strip(), wanted))
         if request.path in TICKET_PATHS and "ticket" in request.query:
             return await self._by_ticket(request.query["ticket"], wanted)
         token = cookies.session_token(request)
@@ -108,12 +116,15 @@ class Authenticator:
             return False
         return await self._access.get((principal.account, principal.organization)) is not None
 
-    def _remembered(self, given: tuple[str | None, ...], principal: Principal, until: float) -> Principal:
+    def _remembered(
+        self, request: web.Request, given: tuple[str | None, ...], principal: Principal, until: float
+    ) -> Principal:
         """The principal, who is let in with the same headers until then: no later than what was looked up may be believed."""
         if len(self._let_in) >= _MOST_LET_IN:
             self._let_in.clear()
         if sum(len(text) for text in given if text) <= _LONGEST_LET_IN:
             self._let_in[given] = (principal, until)
+            request[LET_IN_UNTIL] = until
         return principal
 
     async def _by_key(self, text: str, wanted: UUID | None) -> tuple[Principal, float]:
@@ -138,7 +149,7 @@ class Authenticator:
         if access is None:
             raise not_signed_in("the account is gone, or is in no organization any more")
         left = (verified.expires_at + CLOCK_LEEWAY - self.now()).total_seconds()
-        return person(access, expires_at=verified.expires_at), min(until, self._clock() + left)
+        return person(access, expires_at=verified.expires_at), min(until, self.clock() + left)
 
     def _account(self, verified: Verified) -> UUID:
         """The account of a token's subject. Our own tokens name it; other issuers' subjects are linked to one."""

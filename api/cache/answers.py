@@ -12,10 +12,11 @@ from uuid import UUID
 
 from aiohttp import HttpVersion11, web
 
+from api.auth.authenticate import LET_IN_UNTIL
 from api.auth.principal import Principal
 from api.cache.commit_mark import CommitMark
-from api.cache.entry import Entry, Key
-from api.cache.memory import Alias, Flight, Memory
+from api.cache.entry import Entry, Key, Variant
+from api.cache.memory import Flight, Memory, Shortcut
 from api.cache.ready import Ready
 from api.cache.second_level import SecondLevel
 from api.compression import coding
@@ -32,6 +33,7 @@ LIFE_S = 30.0
 UNCONFIRMED_S = 2.0
 """For how long answers are given from memory without having heard from the database that nothing came."""
 _LONGEST_PATH = 2_048
+_LARGEST_ALIAS = 4_096
 
 _LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -134,33 +136,26 @@ class ResponseCache:
         """Whether answers may be given from memory: the database was heard from."""
         return self._clock() < self._good_until
 
+    def quick(self, request: web.Request, let_in: Callable[[float], bool]) -> Ready | None:
+        """The answer to a request of which everything was sent before, to the last byte; None where more must be looked at.
+
+        `let_in`: whether it is not yet that time on the authenticator's clock. Whoever bounds what a principal may ask in a time has
+        to look at the shortcut's, too.
+        """
+        shortcut = self.memory.shortcuts.get((request.raw_path, request.raw_headers))
+        if shortcut is None or not let_in(shortcut.let_in_until) or request.method != "GET":
+            return None
+        entry = shortcut.entry
+        if not self._good(entry, request[RECEIVED]):
+            return None
+        self.hits += 1
+        self.memory.used(entry)
+        return self._ready(entry, shortcut.variant, shortcut.unchanged)
+
     async def answer(
         self, request: web.Request, route: Route, principal: Principal, handler: Handler
     ) -> web.StreamResponse:
         """The answer that the handler would give, from wherever it comes."""
-        alias: Alias = (
-            principal.organization.int,
-            sight(principal, personal=route.personal),
-            request.raw_path,
-            request.headers.get("Accept", "*/*"),
-        )
-        entry = self.memory.aliases.get(alias)
-        if entry is None or not self._good(entry, request[RECEIVED]):
-            return await self._look(request, route, principal, handler, alias)
-        self.hits += 1
-        self.memory.used(entry)
-        return await self._response(request, entry)
-
-    def _good(self, entry: Entry, now: dt.datetime) -> bool:
-        return (
-            entry.holds(now)
-            and self._clock() < self._good_until
-            and (self._mark is None or self._mark.values(entry.slots) == entry.marks)
-        )
-
-    async def _look(
-        self, request: web.Request, route: Route, principal: Principal, handler: Handler, alias: Alias
-    ) -> web.StreamResponse:
         key = _key(request, route, principal)
         kinds = route.kinds if isinstance(route.kinds, tuple) else route.kinds(request)
         if key is None or not kinds or not self.in_use:
@@ -171,12 +166,12 @@ class ResponseCache:
             if entry is not None and self._good(entry, request[RECEIVED]):
                 self.hits += 1
                 self.memory.used(entry)
-                self.memory.name(alias, entry)
-                return await self._response(request, entry)
+                return await self._response(request, principal, entry)
             slots, marks = self._marks(key.organization, kinds)
             flight = self.memory.flights.get(key)
             if flight is None or flight.marks != marks:
-                return await self._lead(request, Flight(key, kinds, slots, marks), alias, handler)
+                found = await self._lead(request, Flight(key, kinds, slots, marks), handler)
+                return await self._response(request, principal, found) if isinstance(found, Entry) else found
             await flight.done.wait()
             if flight.abandoned:
                 continue
@@ -185,7 +180,14 @@ class ResponseCache:
                 self.misses += 1
                 return await handler(request)
             self.hits += 1
-            return await self._response(request, flight.entry)
+            return await self._response(request, principal, flight.entry)
+
+    def _good(self, entry: Entry, now: dt.datetime) -> bool:
+        return (
+            entry.holds(now)
+            and self._clock() < self._good_until
+            and (self._mark is None or self._mark.values(entry.slots) == entry.marks)
+        )
 
     def _marks(self, organization: UUID, kinds: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         if self._mark is None:
@@ -193,28 +195,27 @@ class ResponseCache:
         slots = self._mark.slots(organization, kinds)
         return slots, self._mark.values(slots)
 
-    async def _lead(self, request: web.Request, flight: Flight, alias: Alias, handler: Handler) -> web.StreamResponse:
+    async def _lead(self, request: web.Request, flight: Flight, handler: Handler) -> Entry | web.StreamResponse:
         """Finds an answer for all who ask for it meanwhile."""
         self.memory.take_off(flight)
         try:
             found = await self._find(request, flight, handler)
             if isinstance(found, Entry):
                 flight.entry = found
-                self._keep(flight, found, alias)
+                self._keep(flight, found)
+            return found
         except asyncio.CancelledError:
             flight.abandoned = True
             raise
         finally:
             self.memory.land(flight)
-        return await self._response(request, found) if isinstance(found, Entry) else found
 
-    def _keep(self, flight: Flight, entry: Entry, alias: Alias) -> None:
+    def _keep(self, flight: Flight, entry: Entry) -> None:
         if flight.stale or self._marks(flight.key.organization, flight.kinds)[1] != flight.marks:
             # It is as fresh as when it was asked for, and no fresher: the feed's word does not count for it.
             entry.moves = False
         else:
             self.memory.put(entry)
-            self.memory.name(alias, entry)
 
     async def _find(self, request: web.Request, flight: Flight, handler: Handler) -> Entry | web.StreamResponse:
         """From the second level, or from the handler. What cannot be kept comes as the handler gave it."""
@@ -249,7 +250,7 @@ class ResponseCache:
             self.second.put(entry, reached, now)
         return entry or response
 
-    async def _response(self, request: web.Request, entry: Entry) -> web.StreamResponse:
+    async def _response(self, request: web.Request, principal: Principal, entry: Entry) -> web.StreamResponse:
         """The answer in the coding that the client prefers, or 304 where it has it."""
         how = coding(request.headers.get("Accept-Encoding"))
         variant = entry.variants.get(how)
@@ -258,19 +259,27 @@ class ResponseCache:
             variant = entry.variants[how]
         condition = request.headers.get("If-None-Match")
         unchanged = condition is not None and known(condition, entry.headers["ETag"])
-        response: web.StreamResponse
-        if request.version != HttpVersion11 or not request.keep_alive:
-            headers = variant.not_modified if unchanged else variant.headers
-            response = Settled(
-                status=304 if unchanged else 200, body=None if unchanged else variant.body, headers=headers
-            )
-        elif unchanged:
-            response = Ready(304, variant.head_not_modified, b"")
-        else:
-            response = Ready(200, variant.head, variant.body)
-        later = entry.moves and self._confirmed > entry.as_of
-        response.headers["X-As-Of"] = self._confirmed_text if later else entry.as_of_text
+        if request.version == HttpVersion11 and request.keep_alive:
+            let_in_until = request.get(LET_IN_UNTIL)
+            if let_in_until is not None:
+                raw = request.raw_headers
+                size = len(request.raw_path) + sum(len(name) + len(value) for name, value in raw)
+                if size <= _LARGEST_ALIAS:
+                    shortcut = Shortcut(entry, variant, unchanged, principal, let_in_until)
+                    self.memory.shorten((request.raw_path, raw), size, shortcut)
+            return self._ready(entry, variant, unchanged)
+        headers = variant.not_modified if unchanged else variant.headers
+        response = Settled(status=304 if unchanged else 200, body=None if unchanged else variant.body, headers=headers)
+        response.headers["X-As-Of"] = self._as_of(entry)
         return response
+
+    def _ready(self, entry: Entry, variant: Variant, unchanged: bool) -> Ready:
+        if unchanged:
+            return Ready(304, variant.head_not_modified, b"", self._as_of(entry))
+        return Ready(200, variant.head, variant.body, self._as_of(entry))
+
+    def _as_of(self, entry: Entry) -> str:
+        return self._confirmed_text if entry.moves and self._confirmed > entry.as_of else entry.as_of_text
 
 
 def _key(request: web.Request, route: Route, principal: Principal) -> Key | None:

@@ -60,10 +60,10 @@ class Entry:
     size: int = 0
     as_of_text: str = ""
     variants: dict[Coding, Variant] = field(default_factory=dict)
-    aliases: list[tuple[object, ...]] = field(default_factory=list)
+    aliases: list[tuple[str, object]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.size = len(self.body) + _OVERHEAD
+        self.size = len(self.body) + len(self.key.path) + len(self.key.query) + _OVERHEAD
         self.as_of_text = stamp(self.as_of)
 
     def holds(self, now: dt.datetime) -> bool:

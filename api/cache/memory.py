@@ -5,16 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 from uuid import UUID
 
-from api.cache.entry import Entry, Key
+from api.auth.principal import Principal
+from api.cache.entry import Entry, Key, Variant
 
-Alias = tuple[object, ...]
-"""What a request looks like before its parameters are read; requests that mean the same may differ."""
+Alias = tuple[str, object]
+"""A request as it was sent: its path with parameters, and all its headers. Requests that mean the same may differ."""
 
-_MOST_ALIASES = 8
+_MOST_ALIASES = 16
+_ALIAS_BYTES = 512
 _LARGEST = 8
 """An entry has an eighth of all bytes at most."""
+
+
+class Shortcut(NamedTuple):
+    """How a request is answered while its sender is let in, unseen, and the entry holds."""
+
+    entry: Entry
+    variant: Variant
+    unchanged: bool
+    principal: Principal
+    let_in_until: float
 
 
 class Flight:
@@ -42,7 +55,7 @@ class Memory:
         self._most_entries = most_entries
         self._entries: OrderedDict[Key, Entry] = OrderedDict()
         self._concerned: dict[tuple[UUID, str], set[Entry | Flight]] = {}
-        self.aliases: dict[Alias, Entry] = {}
+        self.shortcuts: dict[Alias, Shortcut] = {}
         self.flights: dict[Key, Flight] = {}
         self.bytes = 0
         self.evictions = 0
@@ -60,11 +73,19 @@ class Memory:
         if entry.kept:
             self._entries.move_to_end(entry.key)
 
-    def name(self, alias: Alias, entry: Entry) -> None:
-        """Remembers that a request that looks so means this entry."""
-        if entry.kept and alias not in self.aliases and len(entry.aliases) < _MOST_ALIASES:
+    def shorten(self, alias: Alias, size: int, shortcut: Shortcut) -> None:
+        """Remembers how a request that looks so is answered; `size` is that of the alias in bytes."""
+        entry = shortcut.entry
+        if not entry.kept:
+            return
+        if alias not in self.shortcuts:
+            if len(entry.aliases) >= _MOST_ALIASES:
+                return
             entry.aliases.append(alias)
-            self.aliases[alias] = entry
+            entry.size += _ALIAS_BYTES + size
+            self.bytes += _ALIAS_BYTES + size
+        self.shortcuts[alias] = shortcut
+        self._shrink()
 
     def put(self, entry: Entry) -> None:
         """Keeps an entry in place of an older one, unless it is too large."""
@@ -92,7 +113,7 @@ class Memory:
         entry.kept = False
         del self._entries[entry.key]
         for alias in entry.aliases:
-            del self.aliases[alias]
+            del self.shortcuts[alias]
         entry.aliases.clear()
         self.bytes -= entry.size
         self._discard(entry)

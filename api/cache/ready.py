@@ -12,6 +12,8 @@ from aiohttp.abc import AbstractStreamWriter
 CONSTANT = {"X-Content-Type-Options": "nosniff", "Server": "streamgauge"}
 """What stands in every head. aiohttp would name itself, Python and both versions."""
 
+_COPIED = 64 * 1024
+"""Smaller bodies are sent together with their head."""
 _REASONS = {200: "OK", 304: "Not Modified"}
 
 
@@ -33,14 +35,21 @@ def _lines(headers: Mapping[str, str]) -> bytes:
 class Ready(web.StreamResponse):
     """Such an answer, for HTTP/1.1 on a connection that stays.
 
-    `headers` are those of this request only; signals that wait for the head of an answer may add to them, as to any other's.
+    `headers` are those that signals add which wait for the head of an answer, as to any other's.
     """
 
-    def __init__(self, status: int, head: bytes, body: bytes) -> None:
+    def __init__(self, status: int, head: bytes, body: bytes, as_of: str) -> None:
         super().__init__(status=status)
         self._head = head
         self._content = body
+        self._as_of = as_of
+        self._moving = b""
         self._gone = False
+
+    def mark(self, request_id: str, seconds: float) -> None:
+        """Says which request it answers, and how long that took."""
+        text = f"X-As-Of: {self._as_of}\r\nX-Request-ID: {request_id}\r\nX-Process-Time: {seconds:.6f}\r\n"
+        self._moving = text.encode()
 
     @property
     def prepared(self) -> bool:
@@ -63,7 +72,13 @@ class Ready(web.StreamResponse):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the connection is closing")
-        transport.write(b"".join((self._head, _date(), _lines(self.headers), b"\r\n", self._content)))
+        more = _lines(self.headers) if self.headers else b""
+        head = b"".join((self._head, _date(), self._moving, more, b"\r\n"))
+        if len(self._content) < _COPIED:
+            transport.write(head + self._content)
+        else:
+            transport.write(head)
+            transport.write(self._content)
         await request.writer.drain()
         return None
 

@@ -35,6 +35,12 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     parts = receive(request)
     given = request.headers.get("X-Request-ID")
     request_id = request[_REQUEST_ID] = given if given and _GIVEN_ID(given) else _new_id()
+    quick = None if parts.cache is None else parts.cache.quick(request, parts.authenticator.clock_before)
+    if quick is not None:
+        seconds = time.perf_counter() - started
+        quick.mark(request_id, seconds)
+        parts.observation.request(request, quick.status, seconds)
+        return quick
     try:
         response = await handler(request)
     except Problem as problem:
@@ -54,7 +60,10 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     if isinstance(response, web.Response) and not isinstance(response, Settled) and not response.prepared:
         _conditional(request, response)
         await compress_answer(request, response)
-    parts.observation.request(request, response.status, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    if isinstance(response, Ready):
+        response.mark(request_id, seconds)
+    parts.observation.request(request, response.status, seconds)
     return response
 
 
@@ -65,11 +74,12 @@ def _new_id() -> str:
 
 async def mark(request: web.Request, response: web.StreamResponse) -> None:
     """Writes on every head, a stream's too, which request it answers and how long that took (in seconds)."""
+    if isinstance(response, Ready):
+        return  # it has all that
     if _STARTED in request:
         response.headers["X-Request-ID"] = request[_REQUEST_ID]
         response.headers["X-Process-Time"] = f"{time.perf_counter() - request[_STARTED]:.6f}"
-    if not isinstance(response, Ready):
-        response.headers.update(CONSTANT)
+    response.headers.update(CONSTANT)
 
 
 def _http(error: web.HTTPException) -> web.StreamResponse:

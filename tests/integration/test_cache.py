@@ -374,14 +374,14 @@ async def test_memory_is_bounded(database_url: str) -> None:
         assert await misses(api, partial(api.get, STATS, host="a")) == 1
         # What was used last stays.
         assert await misses(api, partial(api.get, STATS, host="d"), partial(api.get, STATS, host="e")) == 0
-        assert memory.bytes == sum(entry.size for entry in memory.aliases.values())
+        assert memory.bytes == sum(entry.size for entry in {shortcut.entry for shortcut in memory.shortcuts.values()})
     async with running(database_url, cache=partial(ResponseCache, most_bytes=30_000)) as api:
         await confirmed(api)
         for host in range(20):
             await api.get(STATS, host=host)
             assert cache_of(api).memory.bytes <= 30_000
         assert 0 < len(cache_of(api).memory) < 15
-        assert len(cache_of(api).memory.aliases) == len(cache_of(api).memory)
+        assert len(cache_of(api).memory.shortcuts) == len(cache_of(api).memory)
 
 
 @pytest.mark.parametrize("marked", [True, False])
