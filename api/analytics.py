@@ -15,7 +15,7 @@ from aggregators import calendar
 from aggregators.definitions.enterprise import ENTERPRISE_METRICS
 from api import ranges
 from api.auth.principal import caller
-from api.freshness import fresh
+from api.freshness import RECEIVED, fresh, same_minute
 from api.routing import Route, json_answer, parse_query
 from api.services import services
 from storage.dashboard import last_of_enterprise_before
@@ -65,7 +65,7 @@ async def analytics(request: web.Request) -> web.StreamResponse:
     """Every bucket of the range has its label, whatever was reported in it."""
     parameters, parts = parse_query(request, AnalyticsQuery), services(request)
     found = await dashboard_analytics(parts.database, caller(request).organization, parts.now(), parameters)
-    return fresh(json_answer(found), found.as_of, request)
+    return fresh(json_answer(found), found.as_of, request, until=same_minute(request[RECEIVED]))
 
 
 async def dashboard_analytics(
@@ -139,5 +139,6 @@ ROUTES = [
         query=AnalyticsQuery,
         answer=DashboardAnalytics,
         tags=("dashboard",),
+        kinds=("enterprise",),
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from aiohttp import web
 
@@ -21,9 +22,12 @@ from api import (
     query,
 )
 from api.auth.routes import routes as auth_routes
+from api.cache import routes as cache
+from api.cache.collector import CacheCollector
 from api.middlewares.identity import identify
 from api.middlewares.observe import mark, observe
 from api.page.routes import routes as page_routes
+from api.reception import complete
 from api.routing import Route
 from api.services import SERVICES, Services
 from api.stream import routes as stream
@@ -54,6 +58,7 @@ def all_routes(services: Services) -> list[Route]:
         *health.ROUTES,
         *health_detailed.ROUTES,
         *performance.ROUTES,
+        *cache.ROUTES,
         *page_routes(),
     ]
     return [*routes, *openapi.routes(routes, VERSION)]
@@ -70,6 +75,10 @@ def application(services: Services) -> web.Application:
     readers = app[READERS] = Readers(services.authenticator)
     announcements = app[ANNOUNCEMENTS] = Announcements(services.database, services.hub)
     app[SUBJECTS] = subjects()
+    if services.cache is not None:
+        services.cache.begin(partial(complete, services))
+        services.hub.follow(services.cache)
+        CacheCollector(services.cache).register(services.observation.registry)
     _mount(app, routes)
 
     async def start_streams(_: web.Application) -> None:

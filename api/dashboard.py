@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,7 @@ from aiohttp import web
 from aggregators import calendar
 from aggregators.definitions.enterprise import ENTERPRISE_METRICS
 from api.auth.principal import caller
-from api.freshness import fresh
+from api.freshness import ALWAYS, fresh, same_minute
 from api.routing import Route, json_answer, parse_query
 from api.services import services
 from storage.dashboard import last_of_enterprise, last_of_hosts
@@ -82,24 +82,31 @@ class DashboardStats(msgspec.Struct, rename="camel"):
     as_of: dt.datetime = msgspec.field(name="as_of")
 
 
+class StatsFound(NamedTuple):
+    """The figures, and until when they stay so if no event comes."""
+
+    stats: DashboardStats
+    until: dt.datetime
+
+
 async def stats(request: web.Request) -> web.StreamResponse:
     """The dashboard's figures, over all hosts heard in the last five minutes."""
     parameters = parse_query(request, StatsQuery)
     parts = services(request)
     hosts = parameters.host.split(",") if parameters.host else None
     found = await dashboard_stats(parts.database, caller(request).organization, parts.now(), hosts)
-    return fresh(json_answer(found), found.as_of, request)
+    return fresh(json_answer(found.stats), found.stats.as_of, request, until=found.until)
 
 
 async def dashboard_stats(
     database: Database, organization: UUID, now: dt.datetime, hosts: list[str] | None
-) -> DashboardStats:
+) -> StatsFound:
     """Reads every figure in one snapshot. Its cost does not depend on the number of events."""
     system = [*_SYSTEM_METRICS.values(), *_LIVE_SYSTEM.values()]
     levels = ["concurrent_comparisons", *_SUSTAINABILITY.values(), *_COMPARISONS.values(), *ENTERPRISE_FIGURES.values()]
     async with database.read(organization) as connection:
         mark = await watermark(connection, "system", "enterprise")
-        live = over_hosts(await last_of_hosts(connection, now - HEARD_WITHIN, hosts, system))
+        heard = await last_of_hosts(connection, now - HEARD_WITHIN, hosts, system)
         last = await last_of_enterprise(connection, levels)
         utc = calendar.zone("UTC")
         averages = await ask(
@@ -114,7 +121,10 @@ async def dashboard_stats(
             ),
         )
     mean = dict(averages.rows)
-    return DashboardStats(
+    live = over_hosts((metric, value) for metric, value, _ in heard)
+    # Without a commit the figures change when the next value is older than five minutes, or the day of the means moves on.
+    silent = min((time for *_, time in heard), default=ALWAYS - HEARD_WITHIN) + HEARD_WITHIN
+    stats = DashboardStats(
         system_metrics=_named(_SYSTEM_METRICS, live),
         live_stats={"activeComparisons": last.get("concurrent_comparisons"), **_named(_LIVE_SYSTEM, live)},
         sustainability=_named(_SUSTAINABILITY, last),
@@ -122,6 +132,7 @@ async def dashboard_stats(
         enterprise_metrics=_named(ENTERPRISE_FIGURES, last),
         as_of=mark.as_of,
     )
+    return StatsFound(stats, min(silent, same_minute(now)))
 
 
 def over_hosts(rows: Iterable[tuple[str, float]]) -> dict[str, float]:
@@ -150,5 +161,6 @@ ROUTES = [
         query=StatsQuery,
         answer=DashboardStats,
         tags=("dashboard",),
+        kinds=("system", "enterprise"),
     ),
 ]

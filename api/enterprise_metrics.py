@@ -14,7 +14,7 @@ from aggregators.definitions.enterprise import ENTERPRISE_METRICS
 from api import ranges
 from api.auth.principal import caller
 from api.dashboard import ENTERPRISE_FIGURES
-from api.freshness import fresh
+from api.freshness import RECEIVED, fresh, same_minute
 from api.routing import Route, json_answer, parse_query
 from api.services import services
 from storage.database import Database
@@ -84,7 +84,7 @@ async def enterprise_metrics(request: web.Request) -> web.StreamResponse:
     parameters, parts = parse_query(request, EnterpriseQuery), services(request)
     # Who names an organization acts for it by now: see Route.organization.
     found = await enterprise_figures(parts.database, caller(request).organization, parts.now(), parameters)
-    return fresh(json_answer(found), found.as_of, request)
+    return fresh(json_answer(found), found.as_of, request, until=same_minute(request[RECEIVED]))
 
 
 async def enterprise_figures(
@@ -134,6 +134,7 @@ ROUTES = [
         query=EnterpriseQuery,
         answer=EnterpriseMetrics,
         tags=("dashboard",),
+        kinds=("enterprise",),
         organization="organization_id",
     ),
 ]

@@ -73,6 +73,9 @@ async def accept(request: web.Request) -> web.StreamResponse:
     del body
     rejected = await _publish(parts, taken)
     accepted = taken.size - len(rejected)
+    if accepted and parts.cache is not None and parts.log_status is None:
+        # The events are committed. Whoever is told so, and asks, must find them.
+        parts.cache.committed(organization, taken.kinds)
     for kind, number in taken.kinds.items():
         parts.observation.accepted.labels(kind).inc(number)
     parts.observation.rejected.labels("contract").inc(len(rejected))

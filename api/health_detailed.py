@@ -8,10 +8,11 @@ import datetime as dt
 import msgspec
 from aiohttp import web
 
+from api.cache.answers import CacheHealth
 from api.disk import DiskHealth
 from api.health import admit_operations
 from api.routing import Route, json_answer
-from api.services import CacheHealth, Services, services
+from api.services import Services, services
 from ingest.log_status import LogStatus, PartitionStatus, WorkerStatus
 from storage.database import StorageUnavailable
 from storage.edition import edition

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from api.auth.principal import caller
 from api.errors import Problem
-from api.freshness import fresh
+from api.freshness import ALWAYS, RECEIVED, fresh, same_minute
 from api.routing import Route, json_answer, parse_query
 from api.services import services
 from storage.database import Database
@@ -23,6 +23,8 @@ MAX_CREATORS = 500
 CREATORS = 20
 CATCH_UP_S = 10.0
 LOOK_AGAIN_S = 0.2
+LOOK_AGAIN = dt.timedelta(seconds=0.5)
+"""How long a board that is behind is kept: it is refreshed without another commit."""
 
 
 class TopQuery(msgspec.Struct):
@@ -131,8 +133,11 @@ async def leaderboard(
 
 def _marked(response: web.Response, found: Standings, request: web.Request) -> web.Response:
     """The answer with how fresh it is: no fresher than the refresh, where events came or windows moved on since."""
-    current = found.current_at(services(request).now())
-    return fresh(response, found.as_of, request, read_at=None if current else found.read_at or found.as_of)
+    if not found.current_at(services(request).now()):
+        until = request[RECEIVED] + LOOK_AGAIN
+        return fresh(response, found.as_of, request, read_at=found.read_at or found.as_of, until=until)
+    until = ALWAYS if found.board == "all" else same_minute(request[RECEIVED])
+    return fresh(response, found.as_of, request, until=until)
 
 
 def _board(found: Standings) -> Leaderboard:
@@ -168,6 +173,7 @@ ROUTES = [
         query=LeaderboardQuery,
         answer=Leaderboard,
         tags=("leaderboards",),
+        kinds=("view",),
         errors=(400, 404),
     ),
     Route(
@@ -178,6 +184,7 @@ ROUTES = [
         query=TopQuery,
         answer=list[TopCreator],
         tags=("leaderboards",),
+        kinds=("view",),
         errors=(400,),
     ),
 ]

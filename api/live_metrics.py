@@ -63,7 +63,7 @@ async def live_metrics(
     async with database.read(organization) as connection:
         mark = await watermark(connection, "system")
         rows = await last_of_hosts(connection, now - HEARD_WITHIN, None, list(_FIGURES.values()))
-    values = over_hosts(rows)
+    values = over_hosts((metric, value) for metric, value, _ in rows)
     figures = {shown: values.get(metric) for shown, metric in _FIGURES.items()}
     return LiveMetrics(**figures, cache_hit_rate=cache_hit_rate() if cache_hit_rate else None, as_of=mark.as_of)
 
@@ -76,5 +76,6 @@ ROUTES = [
         "OpsSight's live figures",
         answer=LiveMetrics,
         tags=("dashboard",),
+        kinds=("system",),
     ),
 ]

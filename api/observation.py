@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from aiohttp import web
+from aiohttp.web_urldispatcher import AbstractResource
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -14,6 +15,9 @@ Together = Literal["livesum", "livemax", "livemostrecent"]
 """What the gauges of several processes are together."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Others are counted together: anybody could invent any number of them."""
 
 
 class Observation:
@@ -44,6 +48,8 @@ class Observation:
             registry=self.registry,
             buckets=_SECONDS,
         )
+        # To find a series by its labels costs more than to add to it.
+        self._series: dict[tuple[str, AbstractResource | None, int], Histogram] = {}
         self.streams = self._gauge("streams", "Open streams.", ["mode"])
         self.resets = self._counter("stream_resets", "Streams told that they missed something.", ["reason"])
         self.feed_position = self._gauge(
@@ -74,8 +80,13 @@ class Observation:
     def request(self, request: web.Request, status: int, seconds: float) -> None:
         """A request was answered. The route's pattern is the label, so that ids do not multiply the series."""
         resource = request.match_info.route.resource
-        route = resource.canonical if resource is not None else "none"
-        self.requests.labels(request.method, route, str(status)).observe(seconds)
+        method = request.method if request.method in _METHODS else "other"
+        place = (method, resource, status)
+        series = self._series.get(place)
+        if series is None:
+            route = resource.canonical if resource is not None else "none"
+            series = self._series[place] = self.requests.labels(method, route, str(status))
+        series.observe(seconds)
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""

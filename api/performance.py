@@ -82,7 +82,7 @@ async def api_performance(database: Database, organization: UUID, now: dt.dateti
     async with database.read(organization) as connection:
         mark = await watermark(connection, "system")
         heard = await last_by_host(connection, start, None, [REQUESTS_TOTAL, UPTIME])
-        processes = sorted({host for host, _, _ in heard})
+        processes = sorted({host for host, *_ in heard})
         figures = ("requests", "error_rate", "p50", "p95", "p99")
         question = Question(API_REQUESTS, figures, start, end, filters={"host": tuple(processes)}, limit=MOST_ROUTES)
         total = await ask(connection, question)
@@ -90,8 +90,8 @@ async def api_performance(database: Database, organization: UUID, now: dt.dateti
     found = _silent({"workers": len(processes), "window_seconds": int(WINDOW.total_seconds())})
     found.as_of = mark.as_of
     if processes:
-        found.uptime_seconds = max((value for _, metric, value in heard if metric == UPTIME), default=None)
-        found.requests_total = int(sum(value for _, metric, value in heard if metric == REQUESTS_TOTAL))
+        found.uptime_seconds = max((value for _, metric, value, _ in heard if metric == UPTIME), default=None)
+        found.requests_total = int(sum(value for _, metric, value, _ in heard if metric == REQUESTS_TOTAL))
         found.requests_per_second = 0.0
     for requests, error_rate, *percentiles in total.rows:
         found.requests_per_second = requests / (now - start).total_seconds()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from typing import Any
 
@@ -10,13 +11,13 @@ import msgspec
 from aiohttp import web
 
 from aggregators.calendar import ASKED_GRAINS
-from aggregators.definitions import ROLLUPS
+from aggregators.definitions import BY_NAME, ROLLUPS
 from aggregators.rollup import Rollup
 from api.auth.principal import caller
-from api.errors import Problem
-from api.freshness import fresh
-from api.questions import Answer, QueryParameters, answer, parse, rollup_named
-from api.routing import Route, json_answer, parse_query
+from api.freshness import ALWAYS, RECEIVED, fresh, same_minute
+from api.media import wants_csv
+from api.questions import Answer, QueryParameters, answer, moving, parse, rollup_named
+from api.routing import ENCODER, Route, json_answer, parse_query
 from api.services import services
 from api.visibility import narrowed
 from ingest.events import enterprise, system
@@ -80,12 +81,16 @@ def _entry(rollup: Rollup) -> CatalogueEntry:
     )
 
 
-_CATALOGUE = catalogue()
+_CATALOGUE = ENCODER.encode(catalogue())
+_CATALOGUE_HEADERS = {
+    "ETag": f'"{hashlib.blake2b(_CATALOGUE, digest_size=12).hexdigest()}"',
+    "Cache-Control": "private, no-cache",
+}
 
 
 async def rollups(_: web.Request) -> web.StreamResponse:
     """The catalogue."""
-    return json_answer(_CATALOGUE)
+    return web.Response(body=_CATALOGUE, content_type="application/json", headers=_CATALOGUE_HEADERS)
 
 
 async def query(request: web.Request) -> web.StreamResponse:
@@ -98,21 +103,16 @@ async def query(request: web.Request) -> web.StreamResponse:
         mark = await watermark(connection, rollup.event)
         question = narrowed(parse(parameters, now=parts.now(), default_zone=mark.time_zone), principal)
         found = await answer(connection, question, mark, parameters.fill)
-    if wants_csv(request):
-        return fresh(_csv(found), found.as_of, request)
-    return fresh(json_answer(found), found.as_of, request)
+    response = _csv(found) if wants_csv(request) else json_answer(found)
+    response.headers["Vary"] = "Accept"
+    until = same_minute(request[RECEIVED]) if moving(parameters) else ALWAYS
+    return fresh(response, found.as_of, request, until=until)
 
 
-def wants_csv(request: web.Request) -> bool:
-    """Whether CSV is asked for. Raises Problem 406 for a type that is neither that nor JSON."""
-    accept = request.headers.get("Accept", "*/*").lower()
-    offered = [part.split(";")[0].strip() for part in accept.split(",")]
-    for media in offered:
-        if media == "text/csv":
-            return True
-        if media in ("application/json", "application/*", "*/*", "text/*", "text/html"):
-            return False
-    raise Problem(406, "Accept: application/json and text/csv are offered", parameter="Accept")
+def _kinds(request: web.Request) -> tuple[str, ...]:
+    """What changes the answer: events of the asked rollup's kind."""
+    rollup = BY_NAME.get(request.query.get("rollup", ""))
+    return () if rollup is None else (rollup.event,)
 
 
 def _csv(found: Answer) -> web.Response:
@@ -142,5 +142,6 @@ ROUTES = [
         answer=Answer,
         tags=("reading",),
         errors=(400, 403, 406, 504),
+        kinds=_kinds,
     ),
 ]

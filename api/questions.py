@@ -116,6 +116,13 @@ def parse(parameters: QueryParameters, *, now: dt.datetime, default_zone: str) -
     return _continued(question, place[2:])
 
 
+def moving(parameters: QueryParameters) -> bool:
+    """Whether the range follows the clock."""
+    if parameters.cursor is not None:
+        return False
+    return any(text is None or text.startswith("now") for text in (parameters.from_, parameters.to))
+
+
 def _names(text: str | None, parameter: str) -> tuple[str, ...] | None:
     if text is None or text == "":
         return None

@@ -41,6 +41,14 @@ class Route:
     """Whether credentials are not even looked at: for what must answer whatever is sent along."""
     organization: str | None = None
     """The query parameter that names the organization to act for, as the header X-Organization-ID does."""
+    kinds: tuple[str, ...] | Callable[[web.Request], tuple[str, ...]] = ()
+    """The kinds of events whose commits change the answer of a GET, which is then kept (api.cache); none: it is not kept.
+
+    Such an answer depends on the caller's organization and what the caller may see, the path, the parameters, `Accept`, the
+    service's clock and the organization's rows, and on nothing else.
+    """
+    personal: bool = False
+    """Whether a kept answer shows something to its caller that others of the same role and organization do not see."""
 
 
 def json_answer(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from aiohttp import web
 
 from api.auth.authenticate import Authenticator
+from api.cache.answers import CacheHealth, ResponseCache
 from api.disk import Disk
 from api.observation import Observation
 from api.request_counts import RequestCounts
@@ -22,13 +22,6 @@ from ingest.log import Log
 from ingest.log_status import LogStatus
 from ingest.names import MetricNames
 from storage.database import Database
-
-
-class CacheHealth(msgspec.Struct):
-    """Whether the cache answers: `ok` or `down`; of Redis behind it the same, null where there is none."""
-
-    status: str
-    redis: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +41,8 @@ class Services:
     public_operations: bool = True
     log_status: Callable[[], LogStatus] | None = None
     """How Kafka's log is; None where the log is the direct one."""
+    cache: ResponseCache | None = None
+    """Keeps answers; without one each is read anew."""
     stall_s: float = 30.0
     """After which a partition that has events and does not move is called stuck."""
     requests: RequestCounts = field(default_factory=RequestCounts)
@@ -69,4 +64,4 @@ SERVICES = web.AppKey("services", Services)
 
 def services(request: web.Request) -> Services:
     """The parts, from a request."""
-    return request.config_dict[SERVICES]
+    return request.app[SERVICES]

@@ -14,6 +14,16 @@ def own_trades(principal: Principal) -> str | None:
     return (principal.user_id or "") if principal.role == "member" else None
 
 
+def sight(principal: Principal, *, personal: bool = False) -> str:
+    """A name for what the caller may see of the organization: answers are shared by those who have the same.
+
+    `personal`: the answer shows its caller something that others with the same role do not see.
+    """
+    if principal.role == "member" or personal:
+        return f"{principal.role}:{principal.account or principal.key}"
+    return principal.role
+
+
 def narrowed(question: Question, principal: Principal) -> Question:
     """The question about what the caller may see. Raises Problem 403 where it asks for somebody else's trades."""
     own = own_trades(principal)

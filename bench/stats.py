@@ -37,11 +37,16 @@ def stats_cost(service: Service, *, few: int, requests: int) -> StatsCost:
     # Ahead of now, so that the hosts are heard from all the time that this takes.
     end = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
     for key, count in zip(keys, (few, few * TIMES), strict=True):
-        for body in bodies(_spread(count, end)):
-            post(service, key, body)
+        fill(service, key, count, end)
     asked = [(key, "/api/v1/dashboard/stats") for _ in range(requests + 5) for key in keys]
     found = latencies(service, asked)[10:]
     return StatsCost(median(found[0::2]), median(found[1::2]), few)
+
+
+def fill(service: Service, key: str, count: int, end: dt.datetime) -> None:
+    """Sends so many measurements of ten hosts, evenly over the hour before `end`."""
+    for body in bodies(_spread(count, end)):
+        post(service, key, body)
 
 
 def _spread(count: int, end: dt.datetime) -> Iterator[dict[str, Any]]:

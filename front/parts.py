@@ -32,6 +32,7 @@ from api.serve import require_free, serving
 from api.services import Services
 from api.stream.hub import Hub
 from front import kafka
+from front.caching import response_cache
 from front.event_log import event_log
 from front.filling import filling
 from front.settings import InvalidSetting, Settings
@@ -153,6 +154,7 @@ async def service(
         )
         hub = Hub(database, observation)
         await hub.start()
+        cache = await stack.enter_async_context(response_cache(settings, database))
         services = Services(
             database=database,
             log=opened.log,
@@ -168,6 +170,9 @@ async def service(
                 settings.database_url is None if settings.public_operations is None else settings.public_operations
             ),
             log_status=_status_of(opened.monitor),
+            cache=cache,
+            cache_hit_rate=cache.hit_rate if cache else None,
+            cache_health=cache.health if cache else None,
             stall_s=settings.stall_seconds,
             own_organization=first.organization if settings.collect_host else None,
             configuration=_configuration(settings),

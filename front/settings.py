@@ -20,23 +20,25 @@ class InvalidSetting(ValueError):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings with their defaults. Each is read from `STREAMGAUGE_` and its name in capitals, or from the name given in `NAMES`.
 
-    host, port: where the API listens. workers: API processes behind that port.
-    data: folder of the embedded database and of credentials.json.
-    public_url: under which address people reach the service (default: http://127.0.0.1:PORT).
-    database_url: a PostgreSQL or TimescaleDB of your own; without it the embedded one is started in `data`.
-    kafka_bootstrap_servers: Kafka as the log. jwt_secret: at least 32 bytes, signs access tokens; made and kept in `data` when absent.
-    queue_events: events that may wait for the sink. group_events: events in one transaction. max_body_bytes: of one request.
-    earliest: events before this date are refused. ahead_minutes: how far ahead of the clock an event may be.
-    metric_names: different names an organization may use, a kind. ledger_hours, ledger_slices: how long an id is known.
+        host, port: where the API listens. workers: API processes behind that port.
+        data: folder of the embedded database and of credentials.json.
+        public_url: under which address people reach the service (default: http://127.0.0.1:PORT).
+        database_url: a PostgreSQL or TimescaleDB of your own; without it the embedded one is started in `data`.
+        kafka_bootstrap_servers: Kafka as the log. jwt_secret: at least 32 bytes, signs access tokens; made and kept in `data` when absent.
+        queue_events: events that may wait for the sink. group_events: events in one transaction. max_body_bytes: of one request.
+        earliest: events before this date are refused. ahead_minutes: how far ahead of the clock an event may be.
+        metric_names: different names an organization may use, a kind. ledger_hours, ledger_slices: how long an id is known.
+        redis_url: a Redis that API processes share kept answers in. cache_bytes, cache_entries: of the answers kept in a process's memory;
+    0 entries keep none. commit_mark: a file through which the API processes on one machine tell each other of commits at once.
     collect_host: whether `run` collects this host's own metrics, and each API process those of its requests.
     log_format: console or json. log_level: debug to error.
-    public_operations: whether /metrics, /health/detailed and /api/performance are open without a credential.
-    retention_days: age at which archived raw events are dropped (default: never). compress_after_days: age at which TimescaleDB's
-    community edition compresses a day of raw events.
-    topic_prefix: what Kafka's topics' names start with. partitions, log_retention_hours, replication: of topics that are made.
-    compression: of records. kafka_security, kafka_mechanism, kafka_username, kafka_password, kafka_ca_file: how to get in.
-    session_seconds: after which a worker that is silent loses its partitions. stall_seconds: after which a partition that has
-    events and is not moved on is called stuck. dead_letter_limit: in 10 minutes. metrics_port: where a worker tells its figures.
+    public_operations: whether /metrics, /cache/metrics, /health/detailed and /api/performance are open without a credential.
+        retention_days: age at which archived raw events are dropped (default: never). compress_after_days: age at which TimescaleDB's
+        community edition compresses a day of raw events.
+        topic_prefix: what Kafka's topics' names start with. partitions, log_retention_hours, replication: of topics that are made.
+        compression: of records. kafka_security, kafka_mechanism, kafka_username, kafka_password, kafka_ca_file: how to get in.
+        session_seconds: after which a worker that is silent loses its partitions. stall_seconds: after which a partition that has
+        events and is not moved on is called stuck. dead_letter_limit: in 10 minutes. metrics_port: where a worker tells its figures.
     """
 
     host: str = "127.0.0.1"
@@ -57,6 +59,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ledger_slices: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 64
     retention_days: Annotated[int, msgspec.Meta(ge=3)] | None = None
     compress_after_days: Annotated[int, msgspec.Meta(ge=1)] = 7
+    redis_url: str | None = None
+    cache_bytes: Annotated[int, msgspec.Meta(ge=1_048_576)] = 67_108_864
+    cache_entries: Annotated[int, msgspec.Meta(ge=0)] = 10_000
+    commit_mark: Path | None = None
     collect_host: bool = True
     public_operations: bool | None = None
     topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "streamgauge"
@@ -81,6 +87,7 @@ NAMES = {
     "database_url": "DATABASE_URL",
     "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
     "jwt_secret": "JWT_SECRET",
+    "redis_url": "REDIS_URL",
     "kafka_security": "KAFKA_SECURITY_PROTOCOL",
     "kafka_mechanism": "KAFKA_SASL_MECHANISM",
     "kafka_username": "KAFKA_USERNAME",

@@ -15,19 +15,19 @@ _QUERIES = load("dashboard")
 
 async def last_of_hosts(
     connection: AsyncConn, since: dt.datetime, hosts: list[str] | None, metrics: list[str]
-) -> list[tuple[str, float]]:
-    """Metric and last value, a row for each host heard since then. Raises NotFilled."""
-    return [(metric, value) for _, metric, value in await last_by_host(connection, since, hosts, metrics)]
+) -> list[tuple[str, float, dt.datetime]]:
+    """Metric, last value and its time, a row for each host heard since then. Raises NotFilled."""
+    return [(metric, value, time) for _, metric, value, time in await last_by_host(connection, since, hosts, metrics)]
 
 
 async def last_by_host(
     connection: AsyncConn, since: dt.datetime, hosts: list[str] | None, metrics: list[str]
-) -> list[tuple[str, str, float]]:
+) -> list[tuple[str, str, float, dt.datetime]]:
     """The same with the host first."""
     await require(connection, "system_metrics", "1m", "last")
     parameters = {"since": since, "hosts": hosts, "metrics": metrics}
     cursor = await connection.execute(_QUERIES["last_of_hosts"], parameters)
-    return [(host, metric, value) for host, metric, value, _ in await cursor.fetchall()]
+    return [(host, metric, value, time) for host, metric, value, time in await cursor.fetchall()]
 
 
 async def last_of_enterprise(connection: AsyncConn, metrics: list[str]) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class FeedListener:
     """Tells of every commit, in order. A notification is only a hint: what happened is read from the feed itself.
 
     After a lost connection `on_gap` is called, since an unknown time went by, and then every commit that was missed is told.
+    `on_reading` is called before the feed is read, at least every `poll_s` seconds, and what it returns when it was read to its end:
+    every commit from before the first call has been told of by the second.
     """
 
     def __init__(
@@ -48,13 +50,16 @@ class FeedListener:
         on_commits: Callable[[Sequence[Commit]], None],
         on_gap: Callable[[], None],
         *,
-        poll_s: float = 1.0,
+        on_reading: Callable[[], Callable[[], None]] = lambda: _nothing,
+        poll_s: float = 0.5,
     ) -> None:
         self._database = database
         self._on_commits = on_commits
         self._on_gap = on_gap
+        self._on_reading = on_reading
         self._poll_s = poll_s
         self._task: asyncio.Task[None] | None = None
+        self._connected = False
         self.position = 0
 
     async def start(self) -> None:
@@ -85,12 +90,21 @@ class FeedListener:
         )
         async with connection:
             await connection.execute(SQL("listen {}").format(Identifier(CHANNEL)))
+            head = await _head(connection)
+            if head < self.position:
+                # Another server took over, without the newest commits: positions come a second time.
+                log.warning("feed_went_back", position=self.position, head=head)
+                self.position = head
+            if self._connected:
+                self._on_gap()
+            self._connected = True
             while True:
                 await self._read(connection)
                 async for _ in connection.notifies(timeout=self._poll_s, stop_after=1):
                     pass
 
     async def _read(self, connection: AsyncConn) -> None:
+        on_read = self._on_reading()
         while True:
             cursor = await connection.execute(
                 "select position, organization, kind, batch, events, committed_at from store.feed"
@@ -99,9 +113,14 @@ class FeedListener:
             )
             rows = await cursor.fetchall()
             if not rows:
+                on_read()
                 return
             self.position = rows[-1][0]
             self._on_commits([Commit(*row) for row in rows])
+
+
+def _nothing() -> None:
+    """For who does not want to know."""
 
 
 async def _head(connection: AsyncConn) -> int:
@@ -135,6 +154,13 @@ async def watermark(connection: AsyncConn, *kinds: str) -> Watermark:
     if row is None or row[1] is None:
         return Watermark(0, dt.datetime(1970, 1, 1, tzinfo=dt.UTC), "UTC")
     return Watermark(int(row[0]), row[1], row[2])
+
+
+async def positions(connection: AsyncConn, *kinds: str) -> list[int]:
+    """The last feed position of each of these kinds inside an organization's read transaction; 0 where nothing ever came."""
+    cursor = await connection.execute("select kind, position from app.watermark where kind = any(%s)", (list(kinds),))
+    found = {kind: int(position) for kind, position in await cursor.fetchall()}
+    return [found.get(kind, 0) for kind in kinds]
 
 
 class FeedEvent(msgspec.Struct, frozen=True):

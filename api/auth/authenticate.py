@@ -15,7 +15,7 @@ from api.auth import cookies
 from api.auth.fresh import Fresh
 from api.auth.keys import Keys, looks_like_key
 from api.auth.principal import Principal, not_signed_in, person
-from api.auth.tokens import OwnTokens, TokenRefused, TokenVerifier, Verified, issuer_of
+from api.auth.tokens import CLOCK_LEEWAY, OwnTokens, TokenRefused, TokenVerifier, Verified, issuer_of
 from api.errors import Problem
 from storage.credentials import living
 from storage.database import Database
@@ -25,6 +25,13 @@ from storage.sessions import BrowserSession, consume_stream_ticket, find_browser
 ORGANIZATION_HEADER = "X-Organization-ID"
 TICKET_PATHS = frozenset({"/api/v1/stream", "/ws", "/ws/dashboard"})
 """Where `?ticket=` is a credential: for what browsers cannot send headers with."""
+
+
+_MOST_LET_IN = 2_000
+_LONGEST_LET_IN = 4_096
+
+LET_IN_UNTIL = web.RequestKey("let_in_until", float)
+"""Until when on the authenticator's clock a request with the same headers is let in as the same principal, unseen."""
 
 
 def utc_now() -> datetime:
@@ -54,6 +61,9 @@ class Authenticator:
         if len(self._verifiers) != 1 + len(verifiers):
             raise ValueError("two verifiers have the same issuer")
         self._keys = Keys(database, clock=clock)
+        self.clock = clock
+        # By the headers that credentials stand in: who was let in with them, and until when on the clock that is believed.
+        self._let_in: dict[tuple[str | None, ...], tuple[Principal, float]] = {}
         self._access: Fresh[tuple[UUID, UUID | None], Access] = Fresh(
             lambda who: find_access(database, who[0], who[1]), clock=clock
         )
@@ -62,6 +72,10 @@ class Authenticator:
             lambda token_digest: find_browser_session(database, token_digest, now=now()), clock=clock
         )
 
+    def clock_before(self, moment: float) -> bool:
+        """Whether it is not yet that time on the clock."""
+        return self.clock() < moment
+
     async def authenticate(self, request: web.Request) -> Principal | None:
         """Who asks; None where there is no credential (or only the cookie of a session that has ended).
 
@@ -69,15 +83,22 @@ class Authenticator:
         sent by another site, 400 for headers that cannot be read. Where there are several credentials, the first in
         the order of this function counts.
         """
-        wanted = wanted_organization(request)
         authorization, key = _single(request, "Authorization"), _single(request, "X-API-Key")
+        organization = _single(request, ORGANIZATION_HEADER)
+        given = (authorization, key, organization)
+        known = self._let_in.get(given)
+        if known is not None and self.clock() < known[1]:
+            request[LET_IN_UNTIL] = known[1]
+            return known[0]
+        wanted = None if organization is None else _organization_id(organization, ORGANIZATION_HEADER)
         if authorization is not None:
             scheme, _, text = authorization.partition(" ")
             if scheme.lower() != "bearer" or not text.strip():
                 raise not_signed_in("Authorization: expected Bearer and an access token or an API key")
-            return await self.authenticate_bearer(text, wanted)
+            found = await self._bearer(text.strip(), wanted)
+            return self._remembered(request, given, *found)
         if key is not None:
-            return await self._by_key(key.strip(), wanted)
+            return self._remembered(request, given, *await self._by_key(key.strip(), wanted))
         if request.path in TICKET_PATHS and "ticket" in request.query:
             return await self._by_ticket(request.query["ticket"], wanted)
         token = cookies.session_token(request)
@@ -98,7 +119,9 @@ class Authenticator:
 
     async def authenticate_bearer(self, text: str, wanted: UUID | None) -> Principal:
         """Who bears an access token or an API key, in the `wanted` organization or where they start; raises Problem 401, 403."""
-        text = text.strip()
+        return (await self._bearer(text.strip(), wanted))[0]
+
+    async def _bearer(self, text: str, wanted: UUID | None) -> tuple[Principal, float]:
         return await (self._by_key(text, wanted) if looks_like_key(text) else self._by_token(text, wanted))
 
     def expired(self, principal: Principal) -> bool:
@@ -142,14 +165,25 @@ class Authenticator:
             return False
         return await self._access.get((principal.account, principal.organization)) is not None
 
-    async def _by_key(self, text: str, wanted: UUID | None) -> Principal:
-        key = await self._keys.verify(text)
+    def _remembered(
+        self, request: web.Request, given: tuple[str | None, ...], principal: Principal, until: float
+    ) -> Principal:
+        """The principal, who is let in with the same headers until then: no later than what was looked up may be believed."""
+        if len(self._let_in) >= _MOST_LET_IN:
+            self._let_in.clear()
+        if sum(len(text) for text in given if text) <= _LONGEST_LET_IN:
+            self._let_in[given] = (principal, until)
+            request[LET_IN_UNTIL] = until
+        return principal
+
+    async def _by_key(self, text: str, wanted: UUID | None) -> tuple[Principal, float]:
+        key, until = await self._keys.verified(text)
         if key is None:
             raise not_signed_in("the API key is not valid")
         principal = Principal(None, key.organization, "key", frozenset(key.scopes), name=key.name, key=key.prefix)
-        return _only_its_own(principal, wanted)
+        return _only_its_own(principal, wanted), until
 
-    async def _by_token(self, token: str, wanted: UUID | None) -> Principal:
+    async def _by_token(self, token: str, wanted: UUID | None) -> tuple[Principal, float]:
         try:
             verifier = self._verifiers.get(issuer_of(token))
             if verifier is None:
@@ -158,12 +192,13 @@ class Authenticator:
         except TokenRefused as error:
             raise not_signed_in(str(error)) from error
         account = self._account(verified)
-        access = await self._access.get((account, wanted))
+        access, until = await self._access.dated((account, wanted))
         if access is None and wanted is not None and await self._access.get((account, None)) is not None:
             raise _not_yours()
         if access is None:
             raise not_signed_in("the account is gone, or is in no organization any more")
-        return person(access, expires_at=verified.expires_at)
+        left = (verified.expires_at + CLOCK_LEEWAY - self.now()).total_seconds()
+        return person(access, expires_at=verified.expires_at), min(until, self.clock() + left)
 
     def _account(self, verified: Verified) -> UUID:
         """The account of a token's subject. Our own tokens name it; other issuers' subjects are linked to one."""
@@ -202,8 +237,11 @@ class Authenticator:
         return replace(principal, organization=access.organization, role=access.role)
 
 
+_NONE: list[str] = []
+
+
 def _single(request: web.Request, name: str) -> str | None:
-    values = request.headers.getall(name, [])
+    values = request.headers.getall(name, _NONE)
     if len(values) > 1:
         raise Problem(400, f"{name}: stands more than once", parameter=name)
     return values[0] if values else None

@@ -17,15 +17,17 @@ _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Entry(Generic[_V]):
     began: float
     found: asyncio.Future[_V | None]
+    renewal: _Entry[_V] | None = None
 
 
 class Fresh(Generic[_K, _V]):
     """Answers from a look-up that began less than `seconds` ago, else from a new one; all who ask meanwhile share it.
 
+    What is asked for in the second half of that time is looked up again meanwhile, so that who asks often need not wait.
     What was not found is not kept: neither does a new key have to wait, nor can unknown ones push out the known.
     """
 
@@ -48,17 +50,41 @@ class Fresh(Generic[_K, _V]):
 
     async def get(self, key: _K) -> _V | None:
         """What is there now, or was less than `seconds` ago; raises what the look-up raises."""
+        return (await self.dated(key))[0]
+
+    async def dated(self, key: _K) -> tuple[_V | None, float]:
+        """The same, and until when on the clock it need not be asked for again."""
         entry = self._entries.get(key)
-        if entry is None or self._clock() - entry.began >= self._seconds:
-            # Its age counts from here: what changes while the database answers may not be in the answer.
-            entry = _Entry(self._clock(), asyncio.ensure_future(self._look_up(key)))
+        if entry is not None and self._over(entry) and entry.renewal is not None:
+            entry = self._entries[key] = entry.renewal
+        if entry is None or self._over(entry):
+            entry = self._begin(key)
             self._entries[key] = entry
             entry.found.add_done_callback(partial(self._settled, key, entry))
             if len(self._entries) > self._limit:
                 self._entries.popitem(last=False)
+        elif entry.renewal is None and entry.found.done() and self._clock() - entry.began >= self._seconds / 2:
+            entry.renewal = self._begin(key)
+            entry.renewal.found.add_done_callback(partial(self._renewed, key, entry, entry.renewal))
         self._entries.move_to_end(key)
         # One caller who goes away does not take the answer from the others.
-        return await asyncio.shield(entry.found)
+        found = await asyncio.shield(entry.found)
+        return found, entry.began + self._seconds / 2
+
+    def _over(self, entry: _Entry[_V]) -> bool:
+        return self._clock() - entry.began >= self._seconds
+
+    def _begin(self, key: _K) -> _Entry[_V]:
+        # Its age counts from here: what changes while the database answers may not be in the answer.
+        return _Entry(self._clock(), asyncio.ensure_future(self._look_up(key)))
+
+    def _renewed(self, key: _K, old: _Entry[_V], new: _Entry[_V], found: asyncio.Future[_V | None]) -> None:
+        if found.cancelled() or found.exception() is not None:
+            # What is there stays for its time, and is looked up again.
+            old.renewal = None
+        elif self._entries.get(key) is old:
+            self._entries[key] = new
+        self._settled(key, new, found)
 
     def _settled(self, key: _K, entry: _Entry[_V], found: asyncio.Future[_V | None]) -> None:
         # Asking for the exception also says that it was seen, where every caller has gone.

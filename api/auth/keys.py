@@ -47,11 +47,15 @@ class Keys:
 
     async def verify(self, text: str) -> ApiKey | None:
         """The key, or None for one that is unknown, revoked or malformed."""
+        return (await self.verified(text))[0]
+
+    async def verified(self, text: str) -> tuple[ApiKey | None, float]:
+        """The same, and until when on the clock that may be believed."""
         match = _SHAPE.fullmatch(text)
         if match is None:
-            return None
-        key = await self._fresh.get(match[1])
-        return key if key is not None and hmac.compare_digest(key.digest, digest(text)) else None
+            return None, 0.0
+        key, until = await self._fresh.dated(match[1])
+        return (key if key is not None and hmac.compare_digest(key.digest, digest(text)) else None), until
 
     async def holds(self, prefix: str) -> bool:
         """Whether the key with this prefix, verified before, is still not revoked."""

@@ -38,9 +38,11 @@ def identify(routes: Mapping[tuple[str, str], Route]) -> Middleware:
             if route.organization is not None and route.organization in request.query:
                 # Before the handler, and whatever stands between: who acts for whom is decided here alone.
                 asked = request.query[route.organization]
-                request[PRINCIPAL] = await services(request).authenticator.acting_for(
+                principal = request[PRINCIPAL] = await services(request).authenticator.acting_for(
                     principal, asked, route.organization
                 )
-        return await handler(request)
+        if not route.kinds or principal is None or (cache := services(request).cache) is None:
+            return await handler(request)
+        return await cache.answer(request, route, principal, handler)
 
     return middleware

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 import time
@@ -9,10 +10,13 @@ import time
 import structlog
 from aiohttp import web
 
+from api.cache.answers import Settled
+from api.cache.ready import CONSTANT, Ready
+from api.compression import compress_answer
 from api.errors import TITLES, Problem
-from api.freshness import receive
+from api.freshness import known
+from api.reception import receive
 from api.routing import Handler
-from api.services import services
 from storage.database import QueryTooSlow, StorageUnavailable
 from storage.filled import NotFilled
 
@@ -20,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 _STARTED = web.RequestKey("started", float)
 _REQUEST_ID = web.RequestKey("request_id", str)
+_IDS = itertools.count(int.from_bytes(secrets.token_bytes(8)))
 _GIVEN_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}").fullmatch
 
 
@@ -27,9 +32,16 @@ _GIVEN_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}").fullmatch
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answers whatever happens. A request id that the caller sends is kept."""
     started = request[_STARTED] = time.perf_counter()
-    receive(request)
-    given = request.headers.get("X-Request-ID", "")
-    request_id = request[_REQUEST_ID] = given if _GIVEN_ID(given) else secrets.token_hex(8)
+    parts = receive(request)
+    given = request.headers.get("X-Request-ID")
+    request_id = request[_REQUEST_ID] = given if given and _GIVEN_ID(given) else _new_id()
+    quick = None if parts.cache is None else parts.cache.quick(request, parts.authenticator.clock_before)
+    if quick is not None:
+        seconds = time.perf_counter() - started
+        quick.mark(request_id, seconds)
+        parts.observation.request(request, quick.status, seconds)
+        parts.requests.answer(request, quick, seconds)
+        return quick
     try:
         response = await handler(request)
     except Problem as problem:
@@ -46,22 +58,30 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         log.exception("request_failed", request_id=request_id, path=request.path)
         response = Problem(500, f"something went wrong here; the request id is {request_id}").response()
-    if not response.prepared:
+    if isinstance(response, web.Response) and not isinstance(response, Settled) and not response.prepared:
         _conditional(request, response)
+        await compress_answer(request, response)
     seconds = time.perf_counter() - started
-    services(request).observation.request(request, response.status, seconds)
-    services(request).requests.answer(request, response, seconds)
+    if isinstance(response, Ready):
+        response.mark(request_id, seconds)
+    parts.observation.request(request, response.status, seconds)
+    parts.requests.answer(request, response, seconds)
     return response
+
+
+def _new_id() -> str:
+    """Another one each time, in every process: counted from a number drawn at the start."""
+    return f"{next(_IDS) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
 
 
 async def mark(request: web.Request, response: web.StreamResponse) -> None:
     """Writes on every head, a stream's too, which request it answers and how long that took (in seconds)."""
+    if isinstance(response, Ready):
+        return  # it has all that
     if _STARTED in request:
         response.headers["X-Request-ID"] = request[_REQUEST_ID]
         response.headers["X-Process-Time"] = f"{time.perf_counter() - request[_STARTED]:.6f}"
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    # aiohttp would name itself, Python and both versions.
-    response.headers["Server"] = "streamgauge"
+    response.headers.update(CONSTANT)
 
 
 def _http(error: web.HTTPException) -> web.StreamResponse:
@@ -74,16 +94,9 @@ def _http(error: web.HTTPException) -> web.StreamResponse:
     return Problem(error.status, detail, headers=headers).response()
 
 
-def _conditional(request: web.Request, response: web.StreamResponse) -> None:
+def _conditional(request: web.Request, response: web.Response) -> None:
     """Turns an answer that the caller already has into 304, which keeps its freshness."""
     tag = response.headers.get("ETag")
-    known = [part.strip().removeprefix("W/") for part in request.headers.get("If-None-Match", "").split(",")]
-    if (
-        request.method == "GET"
-        and response.status == 200
-        and tag
-        and (tag in known or "*" in known)
-        and isinstance(response, web.Response)
-    ):
+    if request.method == "GET" and response.status == 200 and tag and known(request.headers.get("If-None-Match"), tag):
         response.set_status(304)
         response.body = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 from uuid import UUID
 
 from api.observation import Observation
@@ -16,8 +17,24 @@ ASKED_AT_ONCE = 4
 """Questions of streams that are read at the same time. A commit may concern a thousand: requests still find connections free."""
 
 
+class Follower(Protocol):
+    """Who wants to hear of every commit, and of when there was none."""
+
+    def reading(self) -> Any:
+        """The feed is about to be read; what this returns is handed back to `read`."""
+
+    def read(self, reading: Any) -> None:
+        """It was read to its end, and all commits from before `reading` were told."""
+
+    def commits(self, commits: Sequence[Commit]) -> None:
+        """These were committed."""
+
+    def gap(self) -> None:
+        """Commits may have been missed."""
+
+
 class Hub:
-    """Tells topics and tails of commits. One an API process."""
+    """Tells topics, tails and followers of commits. One an API process."""
 
     def __init__(self, database: Database, observation: Observation, *, interval_s: float = 1.0) -> None:
         self._database = database
@@ -26,7 +43,8 @@ class Hub:
         self._topics: dict[tuple[UUID, str, str], Topic] = {}
         self._concerned: dict[tuple[UUID, str], set[Topic]] = {}
         self._tails: dict[UUID, Tail] = {}
-        self._listener = FeedListener(database, self._commits, self.change_all)
+        self._followers: list[Follower] = []
+        self._listener = FeedListener(database, self._commits, self.change_all, on_reading=self._reading)
         self.closing = asyncio.Event()
         self.asking = asyncio.Semaphore(ASKED_AT_ONCE)
 
@@ -48,7 +66,22 @@ class Hub:
             topic.stop()
         await self._listener.stop()
 
+    def follow(self, follower: Follower) -> None:
+        """Tells it from now on."""
+        self._followers.append(follower)
+
+    def _reading(self) -> Callable[[], None]:
+        readings = [(follower, follower.reading()) for follower in self._followers]
+
+        def read() -> None:
+            for follower, reading in readings:
+                follower.read(reading)
+
+        return read
+
     def _commits(self, commits: Sequence[Commit]) -> None:
+        for follower in self._followers:
+            follower.commits(commits)
         self._observation.feed_position.set(commits[-1].position)
         touched = {(commit.organization, commit.kind) for commit in commits}
         for organization, kind in touched:
@@ -71,6 +104,8 @@ class Hub:
 
     def change_all(self) -> None:
         """Something may have been missed: everything is asked again."""
+        for follower in self._followers:
+            follower.gap()
         for topic in self._topics.values():
             topic.change()
         for tail in self._tails.values():

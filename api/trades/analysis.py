@@ -10,7 +10,7 @@ from aiohttp import web
 
 from api.auth.principal import caller
 from api.errors import Problem
-from api.freshness import fresh
+from api.freshness import RECEIVED, fresh, same_minute
 from api.routing import json_answer, parse_query
 from api.services import services
 from api.trades.figures import MEASURES, TradeFigures, figures_of, totals
@@ -103,4 +103,4 @@ async def trades(request: web.Request) -> web.StreamResponse:
         trades=recent,
         as_of=mark.as_of,
     )
-    return fresh(json_answer(answer), mark.as_of, request)
+    return fresh(json_answer(answer), mark.as_of, request, until=same_minute(request[RECEIVED]))

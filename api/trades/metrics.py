@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from api.auth.principal import caller
-from api.freshness import fresh
+from api.freshness import RECEIVED, fresh, same_minute
 from api.routing import json_answer, parse_query
 from api.services import services
 from api.trades.figures import win_rate
@@ -58,4 +58,4 @@ async def metrics(request: web.Request) -> web.StreamResponse:
         else {row[0]: {"totalTrades": row[1], "totalPnL": row[3], "winRate": win_rate(row[2], row[1])} for row in rows},
         as_of=mark.as_of,
     )
-    return fresh(json_answer(answer), mark.as_of, request)
+    return fresh(json_answer(answer), mark.as_of, request, until=same_minute(request[RECEIVED]))

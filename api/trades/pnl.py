@@ -7,7 +7,7 @@ from aiohttp import web
 from aggregators import calendar
 from api.auth.principal import caller
 from api.errors import Problem
-from api.freshness import fresh
+from api.freshness import RECEIVED, fresh, same_minute
 from api.routing import json_answer, parse_query
 from api.services import services
 from api.trades.equity import starting_equities
@@ -44,4 +44,4 @@ async def pnl(request: web.Request) -> web.StreamResponse:
             400, f"currency: ask for one; {len(found.parts)} are too many for this range", parameter="currency"
         )
     report = pnl_report(rows, found, period, stated, parameters.currency, now=now, as_of=mark.as_of)
-    return fresh(json_answer(report), mark.as_of, request)
+    return fresh(json_answer(report), mark.as_of, request, until=same_minute(request[RECEIVED]))

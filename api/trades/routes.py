@@ -19,6 +19,7 @@ ROUTES = [
         query=TradeQuery,
         answer=TradeMetrics,
         tags=("trades",),
+        kinds=("trade",),
         errors=(400, 403),
     ),
     Route(
@@ -29,6 +30,7 @@ ROUTES = [
         query=PnlQuery,
         answer=PnlReport,
         tags=("trades",),
+        kinds=("trade",),
         errors=(400, 403),
     ),
     Route(
@@ -39,6 +41,7 @@ ROUTES = [
         query=TradesQuery,
         answer=TradeAnalysis,
         tags=("trades",),
+        kinds=("trade",),
         errors=(400, 403),
     ),
     Route(
@@ -49,6 +52,7 @@ ROUTES = [
         query=StrategiesQuery,
         answer=StrategyAnalysis,
         tags=("trades",),
+        kinds=("trade",),
         errors=(400, 403),
     ),
 ]

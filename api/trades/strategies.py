@@ -12,7 +12,7 @@ from aiohttp import web
 
 from aggregators import calendar, statistics
 from api.auth.principal import caller
-from api.freshness import fresh
+from api.freshness import RECEIVED, fresh, same_minute
 from api.routing import json_answer, parse_query
 from api.services import services
 from api.trades.equity import Drawdown, drawdown, ratios, starting_equities, starting_equity
@@ -130,7 +130,7 @@ async def strategies(request: web.Request) -> web.StreamResponse:
         limit=parameters.limit,
         as_of=mark.as_of,
     )
-    return fresh(json_answer(answer), mark.as_of, request)
+    return fresh(json_answer(answer), mark.as_of, request, until=same_minute(request[RECEIVED]))
 
 
 _Nets = Mapping[dt.datetime, Decimal | int]

@@ -27,7 +27,7 @@ class ModelCompare(Conversation):
     async def _ask(self) -> bytes:
         async with self.parts.hub.asking:
             found = await dashboard_stats(self.parts.database, self.organization, self.parts.now(), None)
-        return ENCODER.encode(found.system_metrics)
+        return ENCODER.encode(found.stats.system_metrics)
 
     def compared(self, notice: ComparisonNotice) -> None:
         """Of each comparison the newest state waits for the reader."""

@@ -23,6 +23,7 @@ from aggregators.definitions import ROLLUPS
 from api.app import application
 from api.auth.authenticate import Authenticator
 from api.auth.keys import mint
+from api.cache.answers import ResponseCache
 from api.observation import Observation
 from api.serve import serving
 from api.services import Services
@@ -295,10 +296,11 @@ async def running(
     known: Api | None = None,
     time_zone: str = "UTC",
     refreshing: bool = True,
+    cache: Callable[[Database], ResponseCache] = ResponseCache,
 ) -> AsyncIterator[Api]:
     """The service; over the database of a `known` one it is that one started again, with the same organization and key.
 
-    Without `refreshing` it has no scheduler.
+    Without `refreshing` it has no scheduler. `cache` makes what keeps its answers.
     """
     clock = clock or (known.clock if known else Clock())
     database = Database(url)
@@ -323,6 +325,7 @@ async def running(
         max_body_bytes=MAX_BODY,
         own_organization=made[0],
         configuration={"version": "test"},
+        cache=cache(database),
     )
     app = application(services)
     numbers = known.numbers if known else [0]

@@ -9,8 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from api.cache.answers import CacheHealth
 from api.disk import Disk
-from api.services import CacheHealth, Services
+from api.services import Services
 from jobs.scheduler import _run, housekeeping
 from storage.database import StorageUnavailable
 from tests.integration.api_service import Api, Reply

@@ -1,6 +1,6 @@
-"""`python -m tests.servers kafka|timescale`: runs one of the tests' servers in the foreground, for work by hand.
+"""`python -m tests.servers kafka|timescale|redis`: runs one of the tests' servers in the foreground, for work by hand.
 
-Prints its address and runs until Ctrl-C; its data is thrown away then. `prepare` fetches what both need, and starts nothing.
+Prints its address and runs until Ctrl-C; its data is thrown away then. `prepare` fetches what all need, and starts nothing.
 """
 
 from __future__ import annotations
@@ -9,20 +9,21 @@ import signal
 import sys
 from contextlib import AbstractContextManager
 
-from tests.servers import kafka, timescale
+from tests.servers import kafka, redis_server, timescale
 from tests.servers.missing import ServerMissingError
 from tests.servers.server import Server
 
-USAGE = "usage: python -m tests.servers kafka|timescale|prepare"
+USAGE = "usage: python -m tests.servers kafka|timescale|redis|prepare"
 
 
 def main(arguments: list[str]) -> int:
     """Returns 0; 1 where the server cannot be had, 2 where it is not known."""
-    starts = {"kafka": kafka.own_broker, "timescale": timescale.own_timescale}
+    starts = {"kafka": kafka.own_broker, "timescale": timescale.own_timescale, "redis": redis_server.own_redis}
     try:
         if arguments == ["prepare"]:
             kafka.prepare()
             timescale.prepare()
+            redis_server.prepare()
         elif len(arguments) == 1 and arguments[0] in starts:
             _run(starts[arguments[0]]())
         else:

@@ -14,11 +14,12 @@ from typing import TypeVar
 import pytest
 
 from tests.servers import kafka as kafka_servers
+from tests.servers import redis_server as redis_servers
 from tests.servers import timescale as timescale_servers
 from tests.servers.missing import ServerMissingError
 from tests.servers.server import Server
 
-KAFKA, TIMESCALE = "Apache Kafka", "TimescaleDB"
+KAFKA, TIMESCALE, REDIS = "Apache Kafka", "TimescaleDB", "Redis"
 CANNOT = "cannot be had here"
 _WHY = pytest.StashKey[dict[str, str]]()
 
@@ -61,6 +62,24 @@ def timescale_server(pytestconfig: pytest.Config) -> Iterator[Server]:
         yield had(pytestconfig, TIMESCALE, lambda: stack.enter_context(timescale_servers.own_timescale()))
 
 
+@pytest.fixture(scope="session")
+def redis(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The URL of a Redis for the whole run: what tests keep there is told apart by their organizations."""
+    with ExitStack() as stack:
+        yield had(
+            pytestconfig,
+            REDIS,
+            lambda: redis_servers.given_url() or stack.enter_context(redis_servers.own_redis()).address,
+        )
+
+
+@pytest.fixture
+def redis_server(pytestconfig: pytest.Config) -> Iterator[Server]:
+    """A Redis of this test's own, which it may stop, freeze and start again."""
+    with ExitStack() as stack:
+        yield had(pytestconfig, REDIS, lambda: stack.enter_context(redis_servers.own_redis()))
+
+
 def had(config: pytest.Config, name: str, get: Callable[[], T]) -> T:
     """The server that `get` starts; where it cannot be had, the test is skipped, or fails with CI=true."""
     why = config.stash.setdefault(_WHY, {})
@@ -89,6 +108,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             {"timescale_server", "shared_database"},
             timescale_servers.prepare,
         ),
+        (REDIS, redis_servers.VARIABLE, "redis", {"redis_server"}, redis_servers.prepare),
     )
     for name, variable, shared, own, prepare in needs:
         if wanted & own or (shared in wanted and not os.environ.get(variable)):

@@ -48,6 +48,43 @@ async def test_it_asks_again_after_a_second() -> None:
     assert register.looked_up == ["a", "a"]
 
 
+async def test_who_asks_often_does_not_wait_for_the_next_look_up() -> None:
+    register = Register()
+    register.values["a"] = "1"
+    cache = register.cache()
+    assert await cache.get("a") == "1"
+    register.values["a"] = "2"
+    register.open.clear()
+    register.now += 0.5
+    assert await cache.dated("a") == ("1", 100.5)
+    await register.asked.acquire()
+    await register.asked.acquire()
+    assert await cache.get("a") == "1"
+    register.open.set()
+    while (found := await cache.dated("a")) == ("1", 100.5):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert found == ("2", 101.0)
+    assert register.looked_up == ["a", "a"]
+    # What is gone is not believed for the rest of its time.
+    del register.values["a"]
+    register.now += 0.5
+    assert await cache.get("a") == "2"
+    while await cache.get("a") is not None:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    # A look-up that fails leaves what is there for its time, and no longer.
+    register.values["a"] = "3"
+    assert await cache.get("a") == "3"
+    register.broken = True
+    register.now += 0.9
+    assert await cache.get("a") == "3"
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert await cache.get("a") == "3"
+    register.now += 0.1
+    with pytest.raises(StorageUnavailable):
+        await cache.get("a")
+
+
 async def test_the_age_counts_from_the_question() -> None:
     register = Register()
     register.values["a"] = "1"
