@@ -129,11 +129,11 @@ figures as (
 ),
 scored as (
     select organization, board, past, creator_id, views, videos, likes, dislikes, last_active,
-           round((case when likes = 0 then 0.0 else
+           round(case when likes = 0 then 0.0 else
                (likes / n + 1.920729410347062 / n
                    - 1.959963984540054 * sqrt((likes * dislikes / n + 0.960364705173531) / n) / sqrt(n))
                / (1 + 3.841458820694124 / n)
-           end * 100 * log((10 + views)::float8))::numeric, 6) as score
+           end * 1e8::float8 * log((10 + views)::float8)) / 1e6::float8 as score
     from figures
     cross join lateral (select (likes + dislikes)::float8 as n) as total
     offset 0 -- computed once a row, and not in every comparison of the sort
