@@ -34,6 +34,7 @@ class SignInLink:
 
     account: UUID
     organization: UUID
+    email: str
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ async def consume_stream_ticket(database: Database, token: str, *, now: datetime
 
 
 async def prune_expired(database: Database, *, now: datetime) -> int:
-    """Deletes sessions, links and tickets that have expired; returns how many."""
+    """Deletes sessions, links, tickets, refresh tokens and invitations that have expired; returns how many."""
     async with database.owner() as connection:
         row = await one(connection, "prune_expired", _Pruned, {"now": now})
         return 0 if row is None else row.pruned
