@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from api import dashboard, events, health, health_detailed, leaderboards, openapi, query, trades
+from api import api_keys, audit_trail, dashboard, events, health, health_detailed, leaderboards, openapi, query, trades
+from api.auth import providers
 from api.auth.routes import routes as auth_routes
 from api.middlewares.identity import identify
 from api.middlewares.observe import mark, observe
+from api.organizations import inviting, people
+from api.organizations import profile as organizations
 from api.page.routes import routes as page_routes
 from api.routing import Route
 from api.services import SERVICES, Services
@@ -27,7 +30,13 @@ def all_routes(services: Services) -> list[Route]:
         *dashboard.ROUTES,
         *trades.ROUTES,
         *leaderboards.ROUTES,
-        *auth_routes(services.database, services.authenticator),
+        *auth_routes(services.database, services.authenticator, open_registration=services.open_registration),
+        *providers.ROUTES,
+        *organizations.ROUTES,
+        *people.ROUTES,
+        *inviting.ROUTES,
+        *api_keys.ROUTES,
+        *audit_trail.ROUTES,
         *health.ROUTES,
         *health_detailed.ROUTES,
         *page_routes(),
@@ -48,7 +57,11 @@ def application(services: Services) -> web.Application:
     async def stop_streams(_: web.Application) -> None:
         await services.hub.stop()
 
+    async def note_arrivals(_: web.Application) -> None:
+        await services.authenticator.arrivals.settled()
+
     app.on_shutdown.append(stop_streams)
+    app.on_cleanup.append(note_arrivals)
     app.on_response_prepare.append(mark)
     return app
 

@@ -34,6 +34,10 @@ class Services:
     computing: Executor | None = None
     max_body_bytes: int = 32 * 1024 * 1024
     public_operations: bool = True
+    open_registration: bool = True
+    """Whether anybody may register; else only who was invited."""
+    sign_in_providers: tuple[str, ...] = ()
+    """Names of the other issuers whose access tokens are taken, as `auth0`."""
     log_status: Callable[[], LogStatus] | None = None
     """How Kafka's log is; None where the log is the direct one."""
     stall_s: float = 30.0

@@ -25,6 +25,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: under which address people reach the service (default: http://127.0.0.1:PORT).
     database_url: a PostgreSQL or TimescaleDB of your own; without it the embedded one is started in `data`.
     kafka_bootstrap_servers: Kafka as the log. jwt_secret: at least 32 bytes, signs access tokens; made and kept in `data` when absent.
+    access_token_minutes: how long an access token lasts. open_registration: whether anybody may register.
     queue_events: events that may wait for the sink. group_events: events in one transaction. max_body_bytes: of one request.
     earliest: events before this date are refused. ahead_minutes: how far ahead of the clock an event may be.
     metric_names: different names an organization may use, a kind. ledger_hours, ledger_slices: how long an id is known.
@@ -46,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str | None = None
     kafka_bootstrap_servers: str | None = None
     jwt_secret: str | None = None
+    access_token_minutes: Annotated[int, msgspec.Meta(ge=1, le=1_440)] = 30
+    open_registration: bool = True
     queue_events: Annotated[int, msgspec.Meta(ge=1_000)] = 100_000
     group_events: Annotated[int, msgspec.Meta(ge=1)] = 20_000
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1_024, le=1_073_741_824)] = 33_554_432
@@ -80,6 +83,7 @@ NAMES = {
     "database_url": "DATABASE_URL",
     "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
     "jwt_secret": "JWT_SECRET",
+    "access_token_minutes": "ACCESS_TOKEN_EXPIRE_MINUTES",
     "kafka_security": "KAFKA_SECURITY_PROTOCOL",
     "kafka_mechanism": "KAFKA_SASL_MECHANISM",
     "kafka_username": "KAFKA_USERNAME",

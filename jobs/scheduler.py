@@ -13,6 +13,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from jobs.retention import RawRetention
 from jobs.standings import keep_standings
+from storage.audit import prune_audit
 from storage.database import Database, StorageUnavailable
 from storage.dead_letters import DeadLetters
 from storage.retention import prune_feed, prune_ledgers, prune_sources
@@ -33,6 +34,7 @@ async def housekeeping(
     scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
     jobs: list[tuple[str, int, Callable[[], Awaitable[int]]]] = [
         ("expired_sessions", 3_600, lambda: prune_expired(database, now=datetime.now(UTC))),
+        ("old_audit", 86_400, lambda: prune_audit(database, now=datetime.now(UTC))),
         ("old_feed", 600, lambda: prune_feed(database)),
         ("silent_sources", 86_400, lambda: prune_sources(database)),
         ("retired_ledgers", 3_600, lambda: prune_ledgers(database, hours=ledger_hours)),

@@ -53,7 +53,9 @@ class NewAccount:
     deployment_admin: bool = False
 
 
-async def register(database: Database, new: NewAccount, invitation: str | None, by: Actor) -> tuple[Profile, UUID]:
+async def register_account(
+    database: Database, new: NewAccount, invitation: str | None, by: Actor
+) -> tuple[Profile, UUID]:
     """The account and the organization that it is in: the one that invited it, else one of its own.
 
     Raises EmailTaken, InvitationInvalid or OrganizationFull; then nothing was made.

@@ -90,14 +90,14 @@ async def withdraw(database: Database, organization: UUID, invitation: UUID, by:
         await record(connection, "invitation.withdraw", by, organization=organization, subject=gone.email)
 
 
-async def accept(database: Database, token: str, account: UUID, email: str, by: Actor) -> Organization:
+async def accept_invitation(database: Database, token: str, account: UUID, email: str, by: Actor) -> Organization:
     """Lets a signed-in account in. Raises InvitationInvalid, OrganizationFull; then the invitation is still good."""
     async with database.owner() as connection:
         return await enter(connection, token, account, email, by)
 
 
 async def enter(connection: AsyncConn, token: str, account: UUID, email: str, by: Actor) -> Organization:
-    """`accept` inside a transaction of the caller's. Whoever is a member already stays what they are."""
+    """`accept_invitation` inside a transaction of the caller's. Whoever is a member already stays what they are."""
     values = {"digest": digest(token), "now": by.now, "email": email}
     to = await one(connection, "invitation_to", _To, values, area="organizations")
     if to is None:

@@ -102,3 +102,12 @@ def _family(token: str) -> UUID | None:
         return UUID(bytes=base64.b64decode(token, altchars=b"-_", validate=True)[:_ID])
     except binascii.Error:
         return None
+
+
+async def sign_in(
+    database: Database, by: Actor, account: UUID, *, random_bytes: RandomBytes = secrets.token_bytes
+) -> str:
+    """The first refresh token of somebody who knew the password, and the entry that says so."""
+    async with database.owner() as connection:
+        await record_at_home(connection, "sign_in", by, subject=by.name, way="password")
+        return await open_family(connection, account, now=by.now, random_bytes=random_bytes)

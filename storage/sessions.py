@@ -10,6 +10,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from storage.audit import Actor, record
 from storage.database import Database
 from storage.identity import Access, Organization, digest, one
 from storage.named import load
@@ -48,9 +49,16 @@ class _Pruned:
 
 
 async def create_browser_session(
-    database: Database, token: str, account: UUID, organization: UUID, *, now: datetime
+    database: Database,
+    token: str,
+    account: UUID,
+    organization: UUID,
+    *,
+    now: datetime,
+    by: Actor | None = None,
+    way: str = "password",
 ) -> None:
-    """Opens a session of `SESSION_LIFETIME`."""
+    """Opens a session of `SESSION_LIFETIME`; the audit trail tells of it where somebody signs in by a `way`."""
     values = {
         "digest": digest(token),
         "account": account,
@@ -60,6 +68,8 @@ async def create_browser_session(
     }
     async with database.owner() as connection:
         await connection.execute(load("identity")["create_browser_session"], values)
+        if by is not None:
+            await record(connection, "sign_in", by, organization=organization, subject=by.name, way=way)
 
 
 async def find_browser_session(database: Database, token_digest: bytes, *, now: datetime) -> BrowserSession | None:
