@@ -30,7 +30,12 @@ def all_routes(services: Services) -> list[Route]:
         *dashboard.ROUTES,
         *trades.ROUTES,
         *leaderboards.ROUTES,
-        *auth_routes(services.database, services.authenticator, open_registration=services.open_registration),
+        *auth_routes(
+            services.database,
+            services.authenticator,
+            passwords=services.passwords,
+            open_registration=services.open_registration,
+        ),
         *providers.ROUTES,
         *organizations.ROUTES,
         *people.ROUTES,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from api.auth.authenticate import Authenticator
+from api.auth.passwords import Passwords
 from api.observation import Observation
 from api.stream.hub import Hub
 from ingest.events.decode import Limits
@@ -36,6 +37,8 @@ class Services:
     public_operations: bool = True
     open_registration: bool = True
     """Whether anybody may register; else only who was invited."""
+    passwords: Passwords = field(default_factory=Passwords)
+    """One for all of the process: it bounds what hashing may take."""
     sign_in_providers: tuple[str, ...] = ()
     """Names of the other issuers whose access tokens are taken, as `auth0`."""
     log_status: Callable[[], LogStatus] | None = None

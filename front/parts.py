@@ -160,6 +160,7 @@ async def service(
             public_operations=(
                 settings.database_url is None if settings.public_operations is None else settings.public_operations
             ),
+            passwords=passwords,
             open_registration=settings.open_registration,
             log_status=_status_of(opened.monitor),
             stall_s=settings.stall_seconds,

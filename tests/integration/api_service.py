@@ -16,12 +16,14 @@ from typing import Any
 from uuid import UUID
 
 import aiohttp
+from argon2 import PasswordHasher
 from multidict import CIMultiDictProxy
 
 from aggregators.definitions import ROLLUPS
 from api.app import application
 from api.auth.authenticate import Authenticator
 from api.auth.keys import mint
+from api.auth.passwords import Passwords
 from api.observation import Observation
 from api.serve import serving
 from api.services import Services
@@ -38,6 +40,8 @@ from storage.sink import DatabaseSink
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+QUICK = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+"""argon2id as ever, at a price that a test can pay."""
 MAX_BODY = 8 * 1024 * 1024
 
 
@@ -308,6 +312,7 @@ async def running(
         observation=observation,
         now=lambda: clock.now,
         max_body_bytes=MAX_BODY,
+        passwords=Passwords(hasher=QUICK),
     )
     made = (
         (known.organization, known.headers) if known else await make_organization(database, "Acme", time_zone=time_zone)
