@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.integration.api_service import Api, Reply
+from api.app import application
+from api.auth.authenticate import Authenticator
+from api.serve import serving
+from tests.integration.api_service import SECRET, Api, Reply, free_port
 
 PASSWORD = "test123"
 _numbers = itertools.count(1)
@@ -71,3 +76,16 @@ async def joined(owner: Person, role: str = "member") -> Person:
     """Somebody who registered by an invitation of the owner's."""
     email = new_address()
     return await registered(owner.api, email, invitation=await invited(owner, email, role))
+
+
+@asynccontextmanager
+async def served(api: Api, **changed: Any) -> AsyncIterator[Api]:
+    """The same service a second time, as another process would be, with some of its parts changed."""
+    services = replace(api.services, **changed)
+    async with serving(application(services), "127.0.0.1", free_port()) as port:
+        yield replace(api, url=f"http://127.0.0.1:{port}", services=services)
+
+
+def counting(api: Api, seconds: list[float]) -> Authenticator:
+    """An authenticator for which time passes when a test says so: what it looked up is as old as `seconds[0]` tells."""
+    return Authenticator(api.services.database, SECRET, now=lambda: api.clock.now, clock=lambda: seconds[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -13,13 +12,11 @@ import aiohttp
 import jsonschema
 import pytest
 
-from api.app import application
-from api.serve import serving
 from storage.accounts import change_password, disable, enable, find_profile_by_email
 from storage.audit import Actor
 from storage.database import Database
-from tests.integration.api_service import Api, Clock, free_port, running, utc_now
-from tests.integration.people import PASSWORD, invited, new_address, registered, say
+from tests.integration.api_service import Api, Clock, running, utc_now
+from tests.integration.people import PASSWORD, counting, invited, new_address, registered, say, served
 
 TRADEFLOW_USER = {
     "type": "object",
@@ -62,14 +59,6 @@ async def api(service_database: str) -> AsyncIterator[Api]:
     """The whole service, now."""
     async with running(service_database, clock=Clock(utc_now()), refreshing=False) as service:
         yield service
-
-
-@asynccontextmanager
-async def closed(api: Api) -> AsyncIterator[Api]:
-    """The same service where registration is not open."""
-    services = dataclasses.replace(api.services, open_registration=False)
-    async with serving(application(services), "127.0.0.1", free_port()) as port:
-        yield dataclasses.replace(api, url=f"http://127.0.0.1:{port}")
 
 
 async def refreshed(api: Api, token: str) -> tuple[int, Any]:
@@ -174,7 +163,7 @@ async def test_how_many_may_register_from_one_place_is_bounded(api: Api) -> None
 
 async def test_where_registration_is_closed_only_who_is_invited_registers(api: Api) -> None:
     owner = await registered(api)
-    async with closed(api) as shut:
+    async with served(api, open_registration=False) as shut:
         email = new_address()
         reply = await say(shut, "POST", "/api/auth/register", {"email": email, "password": PASSWORD})
         assert reply.status == 403
@@ -304,33 +293,33 @@ def told(api: Api) -> Actor:
     return Actor(None, "command line", None, api.clock.now)
 
 
-async def test_a_disabled_account_is_out_within_a_second_and_in_again_when_enabled(service_database: str) -> None:
+async def test_a_disabled_account_is_out_within_a_second_and_in_again_when_enabled(api: Api) -> None:
+    ada = await registered(api)
     seconds = [0.0]
-    clock = Clock(utc_now())
-    async with running(service_database, clock=clock, refreshing=False) as api:
-        api.services.authenticator._access._clock = lambda: seconds[0]  # the one that its look-ups are believed by
-        ada = await registered(api)
-        browser = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
-        async with browser:
-            login = {"email": ada.email, "password": PASSWORD, "session": True}
-            same = {"Sec-Fetch-Site": "same-origin"}
-            async with browser.post(api.url + "/api/auth/login", json=login, headers=same) as answer:
-                assert answer.status == 200
-            profile = await find_profile_by_email(api.services.database, ada.email.upper())
-            assert profile is not None
-            assert (await ada.ask("GET", "/api/auth/me")).status == 200
-            await disable(api.services.database, profile, told(api))
-            seconds[0] += 1.0
-            assert (await ada.ask("GET", "/api/auth/me")).status == 401
-            async with browser.get(api.url + "/api/auth/me") as answer:
-                assert answer.status == 401
-        assert (await refreshed(api, ada.refresh))[0] == 401
-        wrong = await say(api, "POST", "/api/auth/login", {"email": ada.email, "password": "wrong password"})
-        right = await say(api, "POST", "/api/auth/login", {"email": ada.email, "password": PASSWORD})
-        assert (right.status, right.text) == (wrong.status, wrong.text) == (401, wrong.text)
-        await enable(api.services.database, profile, told(api))
-        assert (await say(api, "POST", "/api/auth/login", {"email": ada.email, "password": PASSWORD})).status == 200
-        assert (await refreshed(api, ada.refresh))[0] == 401
+    async with (
+        served(api, authenticator=counting(api, seconds)) as slow,
+        aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser,
+    ):
+        here = dataclasses.replace(ada, api=slow)
+        login = {"email": ada.email, "password": PASSWORD, "session": True}
+        same = {"Sec-Fetch-Site": "same-origin"}
+        async with browser.post(slow.url + "/api/auth/login", json=login, headers=same) as answer:
+            assert answer.status == 200
+        profile = await find_profile_by_email(api.services.database, ada.email.upper())
+        assert profile is not None
+        assert (await here.ask("GET", "/api/auth/me")).status == 200
+        await disable(api.services.database, profile, told(api))
+        seconds[0] += 1.0
+        assert (await here.ask("GET", "/api/auth/me")).status == 401
+        async with browser.get(slow.url + "/api/auth/me") as answer:
+            assert answer.status == 401
+    assert (await refreshed(api, ada.refresh))[0] == 401
+    wrong = await say(api, "POST", "/api/auth/login", {"email": ada.email, "password": "wrong password"})
+    right = await say(api, "POST", "/api/auth/login", {"email": ada.email, "password": PASSWORD})
+    assert (right.status, right.text) == (wrong.status, wrong.text) == (401, wrong.text)
+    await enable(api.services.database, profile, told(api))
+    assert (await say(api, "POST", "/api/auth/login", {"email": ada.email, "password": PASSWORD})).status == 200
+    assert (await refreshed(api, ada.refresh))[0] == 401
 
 
 async def test_a_new_password_ends_what_the_old_one_opened(api: Api) -> None:
