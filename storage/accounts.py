@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from storage import identity
@@ -11,6 +12,7 @@ from storage.audit import Actor, record, record_at_home
 from storage.database import AsyncConn, Database
 from storage.identity import one, several
 from storage.invitations import enter
+from storage.members import join, lock
 from storage.named import load
 
 FIRST_TIER = "basic"
@@ -144,3 +146,21 @@ async def _sign_out_everywhere(connection: AsyncConn, whose: Profile, action: st
 def _about(whose: Profile, by: Actor) -> Actor:
     """The entry stands where the account's own organization looks for it; its name says who did it."""
     return Actor(whose.id, by.name, by.address, by.now)
+
+
+async def create_by_command(
+    database: Database, new: NewAccount, organization: UUID | None, role: Literal["owner", "member"], by: Actor
+) -> Profile:
+    """An account made by whoever runs the deployment: in an organization, else in one of its own; an admin needs none.
+
+    Raises EmailTaken, NotInside where the organization does not exist, OrganizationFull.
+    """
+    async with database.owner() as connection:
+        made = await insert_profile(connection, new)
+        if organization is not None:
+            await lock(connection, organization)
+            await join(connection, organization, made.id, role, now=by.now)
+        elif not made.deployment_admin:
+            organization = await own_organization(connection, made, by)
+        await record(connection, "account.register", by, organization=organization, subject=made.email)
+        return made

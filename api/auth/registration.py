@@ -136,9 +136,7 @@ class Registering:
         if not self._open and invitation is None:
             raise Problem(403, "registration is closed; ask an organization's owner for an invitation")
         address = checked_address(email)
-        if not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
-            expected = f"expected {LEAST_CHARACTERS} to {MOST_CHARACTERS} characters"
-            raise Problem(422, f"password: {expected}", parameter="password")
+        checked_password(password)
         wait = self._attempts.begin((request.remote or "", ""))
         if wait > 0:
             raise Problem(
@@ -195,6 +193,14 @@ class Registering:
                 tags=("identity",),
             ),
         ]
+
+
+def checked_password(password: str) -> str:
+    """A password of 7 to 1,024 characters; raises Problem 422, which does not show it."""
+    if not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
+        expected = f"expected {LEAST_CHARACTERS} to {MOST_CHARACTERS} characters"
+        raise Problem(422, f"password: {expected}", parameter="password")
+    return password
 
 
 def invitation_gone() -> Problem:
