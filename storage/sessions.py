@@ -85,12 +85,18 @@ async def find_browser_session(database: Database, token_digest: bytes, *, now: 
 
 
 async def switch_browser_session(
-    database: Database, token_digest: bytes, organization: UUID, *, now: datetime
+    database: Database, token_digest: bytes, organization: UUID, *, now: datetime, by: Actor | None = None
 ) -> Organization | None:
-    """The organization that the session is in now; None, and no change, where its account may not enter that one."""
+    """The organization that the session is in now; None, and no change, where its account may not enter that one.
+
+    The audit trail tells of it where somebody does it.
+    """
     values = {"digest": token_digest, "organization": organization, "now": now}
     async with database.owner() as connection:
-        return await one(connection, "switch_browser_session", Organization, values)
+        switched = await one(connection, "switch_browser_session", Organization, values)
+        if switched is not None and by is not None:
+            await record(connection, "organization.enter", by, organization=organization)
+        return switched
 
 
 async def delete_browser_session(database: Database, token_digest: bytes) -> None:

@@ -15,6 +15,7 @@ from api.auth.sign_in import NO_STORE
 from api.errors import Problem
 from api.routing import Route, json_answer
 from storage import identity, sessions
+from storage.audit import Actor
 from storage.database import Database
 
 
@@ -104,9 +105,9 @@ class WhoAmI:
             raise Problem(
                 422, "organization_id: expected an organization's id, a UUID", parameter="organization_id"
             ) from None
-        organization = await sessions.switch_browser_session(
-            self._database, principal.session, wanted, now=self._authenticator.now()
-        )
+        now = self._authenticator.now()
+        by = Actor(principal.account, principal.email, request.remote, now)
+        organization = await sessions.switch_browser_session(self._database, principal.session, wanted, now=now, by=by)
         if organization is None:
             raise Problem(403, "organization_id: this is not an organization of yours", parameter="organization_id")
         answer = OrganizationAnswer(organization.id, organization.name, organization.demo)

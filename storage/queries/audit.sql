@@ -18,7 +18,7 @@ select
         from store.membership as m
         join store.organization as o on o.id = m.organization
         where m.account = asked.account
-        order by o.demo, o.created_at, o.id
+        order by o.demo, m.created_at, o.created_at, o.id
         limit 1
     ),
     %(happened_at)s, %(action)s, asked.account, %(actor)s, %(subject)s, %(address)s, %(details)s

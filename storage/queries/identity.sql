@@ -45,21 +45,22 @@ left join store.membership as m on m.account = a.id and m.organization = o.id
 where a.id = %(account)s and a.disabled_at is null and (a.deployment_admin or m.role is not null)
 
 -- name: list_access
--- An admin's own organizations come before all the others, real ones before demos, old ones before new ones.
+-- An admin's own organizations come before all the others, real ones before demos, and those that the account has been in for longest
+-- first: to accept an invitation does not change where one starts.
 select
     a.id as account, a.email, a.name, o.id as organization, o.name as organization_name, o.demo,
     case when a.deployment_admin then 'admin' else way.role end as role
 from store.account as a
 cross join lateral (
-    select m.organization, m.role from store.membership as m where m.account = a.id
+    select m.organization, m.role, m.created_at as since from store.membership as m where m.account = a.id
     union all
-    select every.id, null from store.organization as every
+    select every.id, null, null from store.organization as every
     where a.deployment_admin
     and not exists (select from store.membership as m where m.account = a.id and m.organization = every.id)
 ) as way
 join store.organization as o on o.id = way.organization
 where a.id = %(account)s and a.disabled_at is null
-order by way.role is null, o.demo, o.created_at, o.id
+order by way.role is null, o.demo, way.since, o.created_at, o.id
 limit %(limit)s
 
 -- name: create_browser_session

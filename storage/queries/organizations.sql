@@ -12,12 +12,16 @@ where id = %(organization)s
 -- name: list
 select
     o.id, o.name, o.time_zone, o.demo, o.subscription_tier, o.max_users, o.max_models, o.max_comparisons_per_month,
-    o.created_at, o.updated_at, case when a.deployment_admin then 'admin' else m.role end as role,
+    o.created_at, o.updated_at, case when a.deployment_admin then 'admin' else way.role end as role,
     count(*) over () as total
 from store.account as a
-join store.organization as o on true
-left join store.membership as m on m.account = a.id and m.organization = o.id
-where a.id = %(account)s and a.disabled_at is null and (a.deployment_admin or m.role is not null)
+cross join lateral (
+    select m.organization, m.role from store.membership as m where m.account = a.id and not a.deployment_admin
+    union all
+    select every.id, null from store.organization as every where a.deployment_admin
+) as way
+join store.organization as o on o.id = way.organization
+where a.id = %(account)s and a.disabled_at is null
 order by o.created_at, o.id
 limit %(limit)s offset %(offset)s
 

@@ -12,10 +12,11 @@ import aiohttp
 import jsonschema
 import pytest
 
+from api.auth.authenticate import Authenticator
 from storage.accounts import change_password, disable, enable, find_profile_by_email
 from storage.audit import Actor
 from storage.database import Database
-from tests.integration.api_service import Api, Clock, running, utc_now
+from tests.integration.api_service import SECRET, Api, Clock, running, utc_now
 from tests.integration.people import PASSWORD, counting, invited, new_address, registered, say, served
 
 TRADEFLOW_USER = {
@@ -95,6 +96,16 @@ async def test_riskscans_walk_through(api: Api) -> None:
     me = (await say(api, "GET", "/api/auth/me", headers=headers)).json
     assert (me["account"], me["email"], me["role"]) == (account["id"], "test@test.com", "owner")
     assert me["organization"] == {"id": account["organization_id"], "name": "test", "demo": False}
+
+
+async def test_an_access_token_lasts_as_long_as_is_set(api: Api) -> None:
+    ada = await registered(api)
+    five = Authenticator(api.services.database, SECRET, token_lifetime=timedelta(minutes=5), now=lambda: api.clock.now)
+    async with served(api, authenticator=five) as short:
+        tokens = (await say(short, "POST", "/api/auth/login", {"email": ada.email, "password": PASSWORD})).json
+        verified = await five.tokens.verify(tokens["access_token"])
+    assert tokens["expires_in"] == 300
+    assert abs(verified.expires_at - api.clock.now - timedelta(minutes=5)) < timedelta(seconds=1)
 
 
 async def test_who_registers_owns_an_organization_of_their_own_and_sees_nobody_elses(api: Api) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import aiohttp
 import psycopg
 import pytest
 import structlog
@@ -16,7 +17,7 @@ from psycopg import sql
 from storage.audit import KEPT, prune_audit
 from storage.sessions import prune_expired
 from tests.integration.api_service import Api, Clock, running, utc_now
-from tests.integration.people import Person, counting, invited, joined, new_address, registered, say, served
+from tests.integration.people import PASSWORD, Person, counting, invited, joined, new_address, registered, say, served
 from tests.integration.test_organizations import admin_of
 
 
@@ -212,6 +213,21 @@ async def test_to_enter_an_organization_by_its_header_is_written_once_a_minute(a
         await dataclasses.replace(root, api=one).ask("GET", "/api/auth/me", within=ada.organization)
         await one.services.authenticator.arrivals.settled()
         assert len(await entries(ada, "&action=organization.enter")) == 2
+
+
+async def test_to_enter_an_organization_in_the_page_is_written(api: Api) -> None:
+    ada, root = await registered(api), await admin_of(api)
+    login = {"email": root.email, "password": PASSWORD, "session": True}
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    async with aiohttp.ClientSession(api.url, cookie_jar=aiohttp.CookieJar(unsafe=True), headers=headers) as browser:
+        async with browser.post("/api/auth/login", json=login) as answer:
+            assert answer.status == 200
+        where = {"organization_id": ada.organization}
+        async with browser.post("/api/v1/session/organization", json=where) as answer:
+            assert answer.status == 200
+        async with browser.get("/api/auth/me", headers={"X-Organization-ID": ada.organization}) as answer:
+            assert answer.status == 200
+    assert [(e["actor"], e["details"]) for e in await entries(ada, "&action=organization.enter")] == [(root.email, {})]
 
 
 async def test_failures_beyond_a_number_are_counted_rather_than_written(api: Api) -> None:

@@ -208,7 +208,10 @@ async def test_an_invitation_lets_its_address_in_once_within_seven_days(api: Api
     found = await asyncio.gather(*(accept(ben, token) for _ in range(4)))
     assert sorted(found) == [200, 410, 410, 410]
     assert await members(ada) == {ada.id: "owner", ben.id: "owner"}
-    assert [one["role"] for one in (await ben.me())["organizations"]] == ["owner", "owner"]
+    me = await ben.me()
+    assert [one["role"] for one in me["organizations"]] == ["owner", "owner"]
+    # Where somebody starts, and where their events go, stays what it was, although the other organization is older.
+    assert me["organization"]["id"] == ben.organization
 
     late = await invited(ada, eve.email)
     api.clock.now += timedelta(days=7)
