@@ -21,6 +21,7 @@ _STDIN = typer.Option(
     "--password-stdin", help="Read the password from the first line of standard input, not from a prompt."
 )
 _EMAIL = typer.Argument(help="The e-mail address.")
+_WHO = typer.Argument(metavar="EMAIL|ID", help="The e-mail address, or the account's id.")
 _ORGANIZATION = typer.Option(help="An organization's id; by default the deployment's own.", show_default=False)
 
 
@@ -56,21 +57,21 @@ def user_commands(settings: Callable[[], Settings], console: Console) -> typer.T
         sys.exit(create_user(settings(), email, name, organization, role, admin, password_stdin, console))
 
     @app.command()
-    def password(email: Annotated[str, _EMAIL], password_stdin: Annotated[bool, _STDIN] = False) -> None:
+    def password(email: Annotated[str, _WHO], password_stdin: Annotated[bool, _STDIN] = False) -> None:
         """Set a new password, and sign the account out everywhere."""
         from front.identity_commands import set_password
 
         sys.exit(set_password(settings(), email, password_stdin, console))
 
     @app.command()
-    def disable(email: Annotated[str, _EMAIL]) -> None:
+    def disable(email: Annotated[str, _WHO]) -> None:
         """Take an account every way in, within a second. Its data stays."""
         from front.identity_commands import set_disabled
 
         sys.exit(set_disabled(settings(), email, True, console))
 
     @app.command()
-    def enable(email: Annotated[str, _EMAIL]) -> None:
+    def enable(email: Annotated[str, _WHO]) -> None:
         """Let a disabled account sign in again."""
         from front.identity_commands import set_disabled
 

@@ -71,7 +71,11 @@ def list_users(settings: Settings, limit: int, page: int, as_json: bool, console
     table = Table("id", "e-mail", "name", "made", "")
     for row in rows:
         table.add_row(
-            str(row.id), escape(row.email), escape(row.name or ""), f"{row.created_at:%Y-%m-%d %H:%M}", _state(row)
+            str(row.id),
+            escape(row.email or ""),
+            escape(row.name or ""),
+            f"{row.created_at:%Y-%m-%d %H:%M}",
+            _state(row),
         )
     Console().print(table)
     console.print(f"{len(rows)} of {rows[0].total if rows else 0}")
@@ -107,7 +111,7 @@ def create_user(
             raise InvalidSetting(f"--organization: {error}") from None
 
     made = with_database(settings, work)
-    console.print(f"made {escape(made.email)}")
+    console.print(f"made {escape(address)}")
     print(made.id)
     return 0
 
@@ -116,33 +120,37 @@ def set_password(settings: Settings, email: str, password_stdin: bool, console: 
     """Sets a password; returns 0."""
     password = _password(password_stdin)
 
-    async def work(database: Database) -> Profile:
+    async def work(database: Database) -> None:
         found = await _found(database, email)
+        if found.email is None:
+            raise InvalidSetting(f"{escape(email)}: signs in with another issuer and has no password here")
         await accounts.change_password(database, found, await Passwords().hash(password), command_line())
-        return found
 
-    found = with_database(settings, work)
-    console.print(f"{escape(found.email)} has a new password and is signed out everywhere")
+    with_database(settings, work)
+    console.print(f"{escape(email)} has a new password and is signed out everywhere")
     return 0
 
 
 def set_disabled(settings: Settings, email: str, disabled: bool, console: Console) -> int:
     """Disables or enables an account; returns 0."""
 
-    async def work(database: Database) -> Profile:
+    async def work(database: Database) -> None:
         found = await _found(database, email)
         await (accounts.disable if disabled else accounts.enable)(database, found, command_line())
-        return found
 
-    found = with_database(settings, work)
-    console.print(f"{escape(found.email)} is {'disabled' if disabled else 'enabled'}")
+    with_database(settings, work)
+    console.print(f"{escape(email)} is {'disabled' if disabled else 'enabled'}")
     return 0
 
 
-async def _found(database: Database, email: str) -> Profile:
-    found = await accounts.find_profile_by_email(database, email.strip())
+async def _found(database: Database, who: str) -> Profile:
+    """By address or id: whom another issuer vouches for has no address here."""
+    try:
+        found = await accounts.find_profile(database, UUID(who))
+    except ValueError:
+        found = await accounts.find_profile_by_email(database, who.strip())
     if found is None:
-        raise InvalidSetting(f"{escape(email)}: there is no account with this address")
+        raise InvalidSetting(f"{escape(who)}: there is no account with this address or id")
     return found
 
 

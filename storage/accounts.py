@@ -26,10 +26,13 @@ class EmailTaken(Exception):
 
 @dataclass(frozen=True)
 class Profile:
-    """An account without its password. `plan` is what its owner chose; it gives no rights."""
+    """An account without its password. `plan` is what its owner chose; it gives no rights.
+
+    It has an address where it signs in with us; one that another issuer vouches for need not have any.
+    """
 
     id: UUID
-    email: str
+    email: str | None
     name: str | None
     plan: str
     deployment_admin: bool
@@ -66,7 +69,7 @@ async def register_account(
         made = await insert_profile(connection, new)
         named = Actor(made.id, made.email, by.address, by.now)
         if invitation is not None:
-            organization = (await enter(connection, invitation, made.id, made.email, named)).id
+            organization = (await enter(connection, invitation, made.id, new.email, named)).id
         else:
             organization = await own_organization(connection, made, named)
         await record(connection, "account.register", named, organization=organization, subject=made.email)
@@ -90,7 +93,7 @@ async def insert_profile(connection: AsyncConn, new: NewAccount) -> Profile:
 
 async def own_organization(connection: AsyncConn, account: Profile, by: Actor) -> UUID:
     """A new organization that the account owns, named after it."""
-    name = account.name or account.email.partition("@")[0]
+    name = account.name or (account.email or "Personal").partition("@")[0]
     made = await identity.insert_organization(connection, name, tier=FIRST_TIER)
     await identity.insert_membership(connection, account.id, made, "owner")
     await record(connection, "organization.create", by, organization=made, subject=name)

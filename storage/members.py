@@ -42,7 +42,7 @@ class Member:
     """An account in an organization, of `total`."""
 
     account: UUID
-    email: str
+    email: str | None
     name: str | None
     role: MemberRole
     created_at: datetime
@@ -53,7 +53,7 @@ class Member:
 @dataclass(frozen=True)
 class _Found:
     account: UUID
-    email: str
+    email: str | None
     role: MemberRole
 
 

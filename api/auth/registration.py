@@ -44,7 +44,7 @@ class Registered(msgspec.Struct):
     """A new account and the organization that it is in."""
 
     id: UUID
-    email: str
+    email: str | None
     name: str | None
     created_at: dt.datetime
     organization_id: UUID
@@ -60,10 +60,10 @@ class SignUp(msgspec.Struct, kw_only=True):
 
 
 class TradeUser(msgspec.Struct):
-    """A user in TradeFlow's shape; `role` is admin for the deployment's admins."""
+    """A user in TradeFlow's shape; `role` is admin for the deployment's admins. Whom another issuer vouches for need not have an address."""
 
     id: UUID
-    email: str
+    email: str | None
     name: str | None
     plan: str
     role: Literal["user", "admin"]

@@ -132,7 +132,9 @@ def test_lists_passwords_and_organizations(settings: Settings, types: Type, caps
     types(SECOND)
     set_password(settings, "BEN@example.com", True, QUIET)
     set_disabled(settings, "ben@example.com", True, QUIET)
-    set_disabled(settings, "ben@example.com", False, QUIET)
+    ben = with_database(settings, lambda database: identity.find_account(database, "ben@example.com"))
+    assert ben is not None
+    set_disabled(settings, str(ben.id), False, QUIET)
 
     async def look(database: Database) -> Any:
         ben = await identity.find_account(database, "ben@example.com")
@@ -173,6 +175,7 @@ def test_what_cannot_be_done_is_told(settings: Settings, types: Type, capsys: py
         (FIRST, lambda: create("a@example.com", nowhere), "no such"),
         (FIRST, lambda: set_password(settings, "nobody@example.com", True, QUIET), "no account"),
         ("", lambda: set_disabled(settings, "nobody@example.com", True, QUIET), "no account"),
+        ("", lambda: set_disabled(settings, str(nowhere), True, QUIET), "no account"),
         ("", lambda: create_key(settings, "k", ["admin"], None, QUIET), "--scope"),
         ("", lambda: create_key(settings, "", ["read"], None, QUIET), "name"),
         ("", lambda: create_key(settings, "k", ["read"], nowhere, QUIET), "no such"),
