@@ -60,7 +60,7 @@ class SignUp(msgspec.Struct, kw_only=True):
 
 
 class TradeUser(msgspec.Struct):
-    """A user in TradeFlow's shape; `role` is admin for the deployment's admins. Whom another issuer vouches for need not have an address."""
+    """A user in TradeFlow's shape; `role` is admin for the deployment's admins. `email` may be null where another issuer vouches."""
 
     id: UUID
     email: str | None
