@@ -13,7 +13,7 @@ import typer
 from msgspec.structs import replace
 from rich.console import Console
 
-from front import logs
+from front import identity_cli, logs
 from front import settings as configuration
 from front.settings import InvalidSetting, Settings
 from front.shared_figures import shared_figures
@@ -178,6 +178,10 @@ def _moment(text: str | None, option: str) -> dt.datetime | None:
         found = dt.datetime.fromisoformat(text)
         return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
     raise InvalidSetting(f"{option}: expected a date or a time such as 2026-01-05")
+
+
+app.add_typer(identity_cli.user_commands(_settings, console), name="user")
+app.add_typer(identity_cli.key_commands(_settings, console), name="key")
 
 
 _TO = typer.Option(help="http: to the service; kafka: straight to the topics (DATABASE_URL is needed too).")

@@ -9,6 +9,8 @@ from aiohttp import web
 
 from api import (
     analytics,
+    api_keys,
+    audit_trail,
     dashboard,
     deployments,
     enterprise_metrics,
@@ -21,11 +23,14 @@ from api import (
     performance,
     query,
 )
+from api.auth import providers
 from api.auth.routes import routes as auth_routes
 from api.cache import routes as cache
 from api.cache.collector import CacheCollector
 from api.middlewares.identity import identify
 from api.middlewares.observe import mark, observe
+from api.organizations import inviting, people
+from api.organizations import profile as organizations
 from api.page.routes import routes as page_routes
 from api.reception import complete
 from api.routing import Route
@@ -54,7 +59,18 @@ def all_routes(services: Services) -> list[Route]:
         *deployments.ROUTES,
         *trades.ROUTES,
         *leaderboards.ROUTES,
-        *auth_routes(services.database, services.authenticator),
+        *auth_routes(
+            services.database,
+            services.authenticator,
+            passwords=services.passwords,
+            open_registration=services.open_registration,
+        ),
+        *providers.ROUTES,
+        *organizations.ROUTES,
+        *people.ROUTES,
+        *inviting.ROUTES,
+        *api_keys.ROUTES,
+        *audit_trail.ROUTES,
         *health.ROUTES,
         *health_detailed.ROUTES,
         *performance.ROUTES,
@@ -90,8 +106,12 @@ def application(services: Services) -> web.Application:
         await readers.stop()
         await services.hub.stop()
 
+    async def note_arrivals(_: web.Application) -> None:
+        await services.authenticator.arrivals.settled()
+
     app.on_startup.append(start_streams)
     app.on_shutdown.append(stop_streams)
+    app.on_cleanup.append(note_arrivals)
     app.on_response_prepare.append(mark)
     return app
 

@@ -15,6 +15,7 @@ TITLES = {
     405: "Method not allowed",
     408: "Request took too long",
     409: "Conflict",
+    410: "Gone",
     413: "Too large",
     415: "Unsupported media type",
     422: "Unprocessable",

@@ -12,6 +12,7 @@ from uuid import UUID
 from aiohttp import web
 
 from api.auth.authenticate import Authenticator
+from api.auth.passwords import Passwords
 from api.cache.answers import CacheHealth, ResponseCache
 from api.disk import Disk
 from api.observation import Observation
@@ -39,6 +40,12 @@ class Services:
     computing: Executor | None = None
     max_body_bytes: int = 32 * 1024 * 1024
     public_operations: bool = True
+    open_registration: bool = True
+    """Whether anybody may register; else only who was invited."""
+    passwords: Passwords = field(default_factory=Passwords)
+    """One for all of the process: it bounds what hashing may take."""
+    sign_in_providers: tuple[str, ...] = ()
+    """Names of the other issuers whose access tokens are taken, as `auth0`."""
     log_status: Callable[[], LogStatus] | None = None
     """How Kafka's log is; None where the log is the direct one."""
     cache: ResponseCache | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import json
 import os
 import secrets
@@ -160,7 +161,11 @@ async def service(
             log=opened.log,
             names=MetricNames(await known_names(database), limit=settings.metric_names),
             limits=kafka.limits(settings),
-            authenticator=Authenticator(database, jwt_secret(settings)),
+            authenticator=Authenticator(
+                database,
+                jwt_secret(settings),
+                token_lifetime=dt.timedelta(minutes=settings.access_token_minutes),
+            ),
             hub=hub,
             observation=observation,
             now=utc_now,
@@ -169,6 +174,8 @@ async def service(
             public_operations=(
                 settings.database_url is None if settings.public_operations is None else settings.public_operations
             ),
+            passwords=passwords,
+            open_registration=settings.open_registration,
             log_status=_status_of(opened.monitor),
             cache=cache,
             cache_hit_rate=cache.hit_rate if cache else None,

@@ -20,25 +20,26 @@ class InvalidSetting(ValueError):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings with their defaults. Each is read from `STREAMGAUGE_` and its name in capitals, or from the name given in `NAMES`.
 
-        host, port: where the API listens. workers: API processes behind that port.
-        data: folder of the embedded database and of credentials.json.
-        public_url: under which address people reach the service (default: http://127.0.0.1:PORT).
-        database_url: a PostgreSQL or TimescaleDB of your own; without it the embedded one is started in `data`.
-        kafka_bootstrap_servers: Kafka as the log. jwt_secret: at least 32 bytes, signs access tokens; made and kept in `data` when absent.
-        queue_events: events that may wait for the sink. group_events: events in one transaction. max_body_bytes: of one request.
-        earliest: events before this date are refused. ahead_minutes: how far ahead of the clock an event may be.
-        metric_names: different names an organization may use, a kind. ledger_hours, ledger_slices: how long an id is known.
-        redis_url: a Redis that API processes share kept answers in. cache_bytes, cache_entries: of the answers kept in a process's memory;
+    host, port: where the API listens. workers: API processes behind that port.
+    data: folder of the embedded database and of credentials.json.
+    public_url: under which address people reach the service (default: http://127.0.0.1:PORT).
+    database_url: a PostgreSQL or TimescaleDB of your own; without it the embedded one is started in `data`.
+    kafka_bootstrap_servers: Kafka as the log. jwt_secret: at least 32 bytes, signs access tokens; made and kept in `data` when absent.
+    access_token_minutes: how long an access token lasts. open_registration: whether anybody may register.
+    queue_events: events that may wait for the sink. group_events: events in one transaction. max_body_bytes: of one request.
+    earliest: events before this date are refused. ahead_minutes: how far ahead of the clock an event may be.
+    metric_names: different names an organization may use, a kind. ledger_hours, ledger_slices: how long an id is known.
+    redis_url: a Redis that API processes share kept answers in. cache_bytes, cache_entries: of the answers kept in a process's memory;
     0 entries keep none. commit_mark: a file through which the API processes on one machine tell each other of commits at once.
     collect_host: whether `run` collects this host's own metrics, and each API process those of its requests.
     log_format: console or json. log_level: debug to error.
     public_operations: whether /metrics, /cache/metrics, /health/detailed and /api/performance are open without a credential.
-        retention_days: age at which archived raw events are dropped (default: never). compress_after_days: age at which TimescaleDB's
-        community edition compresses a day of raw events.
-        topic_prefix: what Kafka's topics' names start with. partitions, log_retention_hours, replication: of topics that are made.
-        compression: of records. kafka_security, kafka_mechanism, kafka_username, kafka_password, kafka_ca_file: how to get in.
-        session_seconds: after which a worker that is silent loses its partitions. stall_seconds: after which a partition that has
-        events and is not moved on is called stuck. dead_letter_limit: in 10 minutes. metrics_port: where a worker tells its figures.
+    retention_days: age at which archived raw events are dropped (default: never). compress_after_days: age at which TimescaleDB's
+    community edition compresses a day of raw events.
+    topic_prefix: what Kafka's topics' names start with. partitions, log_retention_hours, replication: of topics that are made.
+    compression: of records. kafka_security, kafka_mechanism, kafka_username, kafka_password, kafka_ca_file: how to get in.
+    session_seconds: after which a worker that is silent loses its partitions. stall_seconds: after which a partition that has
+    events and is not moved on is called stuck. dead_letter_limit: in 10 minutes. metrics_port: where a worker tells its figures.
     """
 
     host: str = "127.0.0.1"
@@ -49,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str | None = None
     kafka_bootstrap_servers: str | None = None
     jwt_secret: str | None = None
+    access_token_minutes: Annotated[int, msgspec.Meta(ge=1, le=1_440)] = 30
+    open_registration: bool = True
     queue_events: Annotated[int, msgspec.Meta(ge=1_000)] = 100_000
     group_events: Annotated[int, msgspec.Meta(ge=1)] = 20_000
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1_024, le=1_073_741_824)] = 33_554_432
@@ -88,6 +91,7 @@ NAMES = {
     "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
     "jwt_secret": "JWT_SECRET",
     "redis_url": "REDIS_URL",
+    "access_token_minutes": "ACCESS_TOKEN_EXPIRE_MINUTES",
     "kafka_security": "KAFKA_SECURITY_PROTOCOL",
     "kafka_mechanism": "KAFKA_SASL_MECHANISM",
     "kafka_username": "KAFKA_USERNAME",

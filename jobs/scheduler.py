@@ -13,6 +13,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from jobs.retention import RawRetention
 from jobs.standings import keep_standings
+from storage.audit import prune_audit
 from storage.database import Database, QueryTooSlow, StorageUnavailable
 from storage.dead_letters import DeadLetters
 from storage.job_runs import expect_jobs, stamp_job
@@ -41,6 +42,7 @@ async def housekeeping(
     jobs: list[tuple[str, int, Job]] = [
         ("alive", ALIVE_S, _nothing),
         ("expired_sessions", 3_600, lambda: prune_expired(database, now=datetime.now(UTC))),
+        ("old_audit", 86_400, lambda: prune_audit(database, now=datetime.now(UTC))),
         ("old_feed", 600, lambda: prune_feed(database)),
         ("silent_sources", 86_400, lambda: prune_sources(database)),
         ("retired_ledgers", 3_600, lambda: prune_ledgers(database, hours=ledger_hours)),

@@ -84,6 +84,13 @@ async def bootstrap(
         return made
 
 
+async def first_organization(database: Database) -> UUID | None:
+    """The organization of the host's own metrics; None before the first start."""
+    async with database.owner() as connection:
+        found = await identity.one(connection, "bootstrapped", _Found, {})
+        return None if found is None else found.organization
+
+
 async def ensure_demo_organization(database: Database) -> UUID:
     """The organization of the simulated data, made where there is none; the deployment's admins own it."""
     async with database.owner() as connection:

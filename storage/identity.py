@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from storage.named import load
 
 MOST_ORGANIZATIONS = 1000
 """As many of the organizations open to an account are listed at once."""
+NO_LIMITS = "enterprise"
+"""The subscription tier of the deployment's own organizations."""
 
 Role = Literal["admin", "owner", "member"]
 
@@ -30,6 +33,7 @@ class Account:
     name: str | None
     password_hash: str = field(repr=False)
     deployment_admin: bool
+    disabled_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -134,9 +138,12 @@ async def list_access(database: Database, account: UUID, *, limit: int = MOST_OR
         return await cursor.fetchall()
 
 
-async def insert_organization(connection: AsyncConn, name: str, *, time_zone: str = "UTC", demo: bool = False) -> UUID:
-    """`create_organization` inside a transaction of the caller's."""
-    return await new_id(connection, "create_organization", {"name": name, "time_zone": time_zone, "demo": demo})
+async def insert_organization(
+    connection: AsyncConn, name: str, *, time_zone: str = "UTC", demo: bool = False, tier: str = NO_LIMITS
+) -> UUID:
+    """`create_organization` inside a transaction of the caller's, with the limits of an existing subscription tier."""
+    values = {"name": name, "time_zone": time_zone, "demo": demo, "tier": tier}
+    return await new_id(connection, "create_organization", values)
 
 
 async def insert_account(
@@ -169,11 +176,22 @@ async def insert_api_key(
     return await new_id(connection, "create_api_key", values)
 
 
-async def one(connection: AsyncConn, query: str, shape: type[_T], values: Mapping[str, Any]) -> _T | None:
+async def one(
+    connection: AsyncConn, query: str, shape: type[_T], values: Mapping[str, Any], *, area: str = "identity"
+) -> _T | None:
     """The first row of a named query as an object of this shape."""
     async with connection.cursor(row_factory=class_row(shape)) as cursor:
-        await cursor.execute(load("identity")[query], values)
+        await cursor.execute(load(area)[query], values)
         return await cursor.fetchone()
+
+
+async def several(
+    connection: AsyncConn, query: str, shape: type[_T], values: Mapping[str, Any], *, area: str
+) -> list[_T]:
+    """Every row of a named query, which bounds their number itself."""
+    async with connection.cursor(row_factory=class_row(shape)) as cursor:
+        await cursor.execute(load(area)[query], values)
+        return await cursor.fetchall()
 
 
 async def new_id(connection: AsyncConn, query: str, values: Mapping[str, Any]) -> UUID:

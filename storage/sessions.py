@@ -10,6 +10,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from storage.audit import Actor, record
 from storage.database import Database
 from storage.identity import Access, Organization, digest, one
 from storage.named import load
@@ -35,6 +36,7 @@ class SignInLink:
 
     account: UUID
     organization: UUID
+    email: str
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,16 @@ class _Pruned:
 
 
 async def create_browser_session(
-    database: Database, token: str, account: UUID, organization: UUID, *, now: datetime
+    database: Database,
+    token: str,
+    account: UUID,
+    organization: UUID,
+    *,
+    now: datetime,
+    by: Actor | None = None,
+    way: str = "password",
 ) -> None:
-    """Opens a session of `SESSION_LIFETIME`."""
+    """Opens a session of `SESSION_LIFETIME`; the audit trail tells of it where somebody signs in by a `way`."""
     values = {
         "digest": digest(token),
         "account": account,
@@ -60,6 +69,8 @@ async def create_browser_session(
     }
     async with database.owner() as connection:
         await connection.execute(load("identity")["create_browser_session"], values)
+        if by is not None:
+            await record(connection, "sign_in", by, organization=organization, subject=by.name, way=way)
 
 
 async def find_browser_session(database: Database, token_digest: bytes, *, now: datetime) -> BrowserSession | None:
@@ -75,12 +86,18 @@ async def find_browser_session(database: Database, token_digest: bytes, *, now: 
 
 
 async def switch_browser_session(
-    database: Database, token_digest: bytes, organization: UUID, *, now: datetime
+    database: Database, token_digest: bytes, organization: UUID, *, now: datetime, by: Actor | None = None
 ) -> Organization | None:
-    """The organization that the session is in now; None, and no change, where its account may not enter that one."""
+    """The organization that the session is in now; None, and no change, where its account may not enter that one.
+
+    The audit trail tells of it where somebody does it.
+    """
     values = {"digest": token_digest, "organization": organization, "now": now}
     async with database.owner() as connection:
-        return await one(connection, "switch_browser_session", Organization, values)
+        switched = await one(connection, "switch_browser_session", Organization, values)
+        if switched is not None and by is not None:
+            await record(connection, "organization.enter", by, organization=organization)
+        return switched
 
 
 async def delete_browser_session(database: Database, token_digest: bytes) -> None:
@@ -130,7 +147,7 @@ async def consume_stream_ticket(database: Database, token: str, *, now: datetime
 
 
 async def prune_expired(database: Database, *, now: datetime) -> int:
-    """Deletes sessions, links and tickets that have expired; returns how many."""
+    """Deletes sessions, links, tickets, refresh tokens and invitations that have expired; returns how many."""
     async with database.owner() as connection:
         row = await one(connection, "prune_expired", _Pruned, {"now": now})
         return 0 if row is None else row.pruned

@@ -5,17 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import msgspec
 from aiohttp import web
 
 from api.auth import cookies
+from api.auth.arrivals import Arrivals
 from api.auth.fresh import Fresh
 from api.auth.keys import Keys, looks_like_key
 from api.auth.principal import Principal, not_signed_in, person
-from api.auth.tokens import CLOCK_LEEWAY, OwnTokens, TokenRefused, TokenVerifier, Verified, issuer_of
+from api.auth.tokens import (
+    ACCESS_TOKEN_LIFETIME,
+    CLOCK_LEEWAY,
+    OwnTokens,
+    TokenRefused,
+    TokenVerifier,
+    Verified,
+    issuer_of,
+)
 from api.errors import Problem
 from storage.credentials import living
 from storage.database import Database
@@ -51,11 +60,13 @@ class Authenticator:
         secret: bytes,
         *,
         verifiers: Sequence[TokenVerifier] = (),
+        token_lifetime: timedelta = ACCESS_TOKEN_LIFETIME,
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.tokens = OwnTokens(secret)
+        self.tokens = OwnTokens(secret, lifetime=token_lifetime)
         self.now = now
+        self.arrivals = Arrivals(database, now, clock)
         self._database = database
         self._verifiers: dict[str, TokenVerifier] = {v.issuer: v for v in (self.tokens, *verifiers)}
         if len(self._verifiers) != 1 + len(verifiers):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
 
 from api.auth.passwords import MOST_CHARACTERS
+from api.entered import read_body
 from api.errors import Problem
 from ingest.events.decode import explain
 
-MOST_BYTES = 16 * 1024
 LONGEST_EMAIL = 320
 _FIELDS = frozenset({"username", "email", "password", "session"})
 
@@ -30,14 +31,14 @@ class Login(msgspec.Struct, kw_only=True):
     @property
     def who(self) -> str:
         """The e-mail address."""
-        return (self.username if self.username is not None else self.email or "").strip()
+        return unicodedata.normalize("NFC", (self.username if self.username is not None else self.email or "").strip())
 
 
 async def read_login(request: web.Request) -> Login:
     """The login in the request's body; raises Problem 400, 413, 415 or 422, which names a field but shows no value."""
     if request.content_type not in ("application/x-www-form-urlencoded", "application/json"):
         raise Problem(415, "expected application/x-www-form-urlencoded or application/json")
-    body = await _read(request)
+    body = await read_body(request)
     try:
         if request.content_type == "application/json":
             login = msgspec.json.decode(body, type=Login)
@@ -64,12 +65,3 @@ def _form(body: bytes) -> dict[str, str]:
     if len(fields) != len(pairs):
         raise ValueError("a field stands more than once")
     return {name: value for name, value in fields.items() if name in _FIELDS}
-
-
-async def _read(request: web.Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise Problem(413, f"a login has at most {MOST_BYTES} bytes")
-    return bytes(body)

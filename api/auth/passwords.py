@@ -23,8 +23,8 @@ class Passwords:
     Beyond `waiting` more it raises Problem 503: a flood of sign-ins must not take the memory and the time of all else.
     """
 
-    def __init__(self, *, at_once: int = 2, waiting: int = 32) -> None:
-        self._hasher = PasswordHasher()
+    def __init__(self, *, at_once: int = 2, waiting: int = 32, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
         self._slots = asyncio.Semaphore(at_once)
         self._most = at_once + waiting
         self._inside = 0

@@ -53,7 +53,7 @@ def issuer_of(token: str) -> str:
 
 
 class OwnTokens:
-    """Our own issuer: HS256 and nothing else, for 30 minutes."""
+    """Our own issuer: HS256 and nothing else, for 30 minutes or as long as is set."""
 
     issuer = "streamgauge"
     audience = "streamgauge"
@@ -62,11 +62,12 @@ class OwnTokens:
     # PyJWT lets padding pass, which nobody signed: one token has one text.
     _shape = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, *, lifetime: timedelta = ACCESS_TOKEN_LIFETIME) -> None:
         """Raises ValueError for a secret of less than 32 bytes."""
         if len(secret) < _LEAST_SECRET:
             raise ValueError(f"the secret of access tokens has {len(secret)} bytes; it needs at least {_LEAST_SECRET}")
         self._secret = secret
+        self.lifetime = lifetime
 
     def issue(self, account: UUID, *, now: datetime) -> str:
         """A token that says it comes from this account. What the account may do is looked up when the token is used."""
@@ -75,7 +76,7 @@ class OwnTokens:
             "aud": self.audience,
             "sub": str(account),
             "iat": now,
-            "exp": now + ACCESS_TOKEN_LIFETIME,
+            "exp": now + self.lifetime,
         }
         return jwt.encode(claims, self._secret, algorithm=self._algorithm)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from api.auth.authenticate import ORGANIZATION_HEADER
 from api.auth.principal import PRINCIPAL, not_signed_in
 from api.errors import Problem
 from api.routing import Handler, Route
@@ -27,9 +28,12 @@ def identify(routes: Mapping[tuple[str, str], Route]) -> Middleware:
             return await handler(request)
         if route.scope is None and route.anonymous:
             return await handler(request)
-        principal = await services(request).authenticator.authenticate(request)
+        authenticator = services(request).authenticator
+        principal = await authenticator.authenticate(request)
         if principal is not None:
             request[PRINCIPAL] = principal
+            by_header = ORGANIZATION_HEADER in request.headers
+            authenticator.arrivals.note(principal, by_header=by_header, address=request.remote)
         if route.scope is not None:
             if principal is None:
                 raise not_signed_in("sign in, or send an API key or an access token")
@@ -38,9 +42,8 @@ def identify(routes: Mapping[tuple[str, str], Route]) -> Middleware:
             if route.organization is not None and route.organization in request.query:
                 # Before the handler, and whatever stands between: who acts for whom is decided here alone.
                 asked = request.query[route.organization]
-                principal = request[PRINCIPAL] = await services(request).authenticator.acting_for(
-                    principal, asked, route.organization
-                )
+                principal = request[PRINCIPAL] = await authenticator.acting_for(principal, asked, route.organization)
+                authenticator.arrivals.note(principal, by_header=True, address=request.remote)
         if not route.kinds or principal is None or (cache := services(request).cache) is None:
             return await handler(request)
         return await cache.answer(request, route, principal, handler)

@@ -43,7 +43,9 @@ async def signed_in(
 ) -> Principal:
     """Whose token an `auth` message holds, in the organization that it or the upgrade's header asks for. Raises Closed."""
     try:
-        principal = await authenticator.authenticate_bearer(message.token or "", _organization(message, wanted))
+        asked = _organization(message, wanted)
+        principal = await authenticator.authenticate_bearer(message.token or "", asked)
+        authenticator.arrivals.note(principal, by_header=asked is not None, address=connection.request.remote)
         if not principal.allows("read"):
             raise Problem(403, "this needs the scope read")
     except Problem as problem:

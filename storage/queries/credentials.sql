@@ -17,4 +17,4 @@ from unnest(%(accounts)s::uuid[], %(organizations)s::uuid[]) as asked (account, 
 join store.account as a on a.id = asked.account
 join store.organization as o on o.id = asked.organization
 left join store.membership as m on m.account = a.id and m.organization = o.id
-where a.deployment_admin or m.role is not null
+where a.disabled_at is null and (a.deployment_admin or m.role is not null)

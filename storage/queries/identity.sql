@@ -1,7 +1,13 @@
 -- Accounts, organizations, keys and all that a person or a program signs in with. Digests are SHA-256; what was digested is stored nowhere.
 
 -- name: create_organization
-insert into store.organization (name, time_zone, demo) values (%(name)s, %(time_zone)s, %(demo)s) returning id
+insert into store.organization (
+    name, time_zone, demo, subscription_tier, max_users, max_models, max_comparisons_per_month
+)
+select %(name)s, %(time_zone)s, %(demo)s, t.name, t.max_users, t.max_models, t.max_comparisons_per_month
+from store.subscription_tier as t
+where t.name = %(tier)s
+returning id
 
 -- name: create_account
 insert into store.account (email, name, password_hash, deployment_admin)
@@ -23,7 +29,8 @@ from store.api_key
 where prefix = %(prefix)s and revoked_at is null
 
 -- name: find_account
-select id, email, name, password_hash, deployment_admin from store.account where lower(email) = lower(%(email)s)
+select id, email, name, password_hash, deployment_admin, disabled_at from store.account
+where lower(email) = lower(%(email)s)
 
 -- name: find_organization
 select id, name, demo from store.organization where id = %(organization)s
@@ -35,24 +42,25 @@ select
 from store.account as a
 join store.organization as o on o.id = %(organization)s
 left join store.membership as m on m.account = a.id and m.organization = o.id
-where a.id = %(account)s and (a.deployment_admin or m.role is not null)
+where a.id = %(account)s and a.disabled_at is null and (a.deployment_admin or m.role is not null)
 
 -- name: list_access
--- An admin's own organizations come before all the others, real ones before demos, old ones before new ones.
+-- An admin's own organizations come before all the others, real ones before demos, and those that the account has been in for longest
+-- first: to accept an invitation does not change where one starts.
 select
     a.id as account, a.email, a.name, o.id as organization, o.name as organization_name, o.demo,
     case when a.deployment_admin then 'admin' else way.role end as role
 from store.account as a
 cross join lateral (
-    select m.organization, m.role from store.membership as m where m.account = a.id
+    select m.organization, m.role, m.created_at as since from store.membership as m where m.account = a.id
     union all
-    select every.id, null from store.organization as every
+    select every.id, null, null from store.organization as every
     where a.deployment_admin
     and not exists (select from store.membership as m where m.account = a.id and m.organization = every.id)
 ) as way
 join store.organization as o on o.id = way.organization
-where a.id = %(account)s
-order by way.role is null, o.demo, o.created_at, o.id
+where a.id = %(account)s and a.disabled_at is null
+order by way.role is null, o.demo, way.since, o.created_at, o.id
 limit %(limit)s
 
 -- name: create_browser_session
@@ -67,7 +75,8 @@ from store.browser_session as s
 join store.account as a on a.id = s.account
 join store.organization as o on o.id = s.organization
 left join store.membership as m on m.account = a.id and m.organization = o.id
-where s.digest = %(digest)s and s.expires_at > %(now)s and (a.deployment_admin or m.role is not null)
+where s.digest = %(digest)s and s.expires_at > %(now)s and a.disabled_at is null
+and (a.deployment_admin or m.role is not null)
 
 -- name: extend_browser_session
 update store.browser_session set expires_at = %(expires_at)s
@@ -76,7 +85,8 @@ where digest = %(digest)s and expires_at < %(expires_at)s
 -- name: switch_browser_session
 update store.browser_session as s set organization = o.id
 from store.account as a, store.organization as o
-where s.digest = %(digest)s and s.expires_at > %(now)s and a.id = s.account and o.id = %(organization)s
+where s.digest = %(digest)s and s.expires_at > %(now)s and a.id = s.account and a.disabled_at is null
+and o.id = %(organization)s
 and (
     a.deployment_admin
     or exists (select from store.membership as m where m.account = a.id and m.organization = o.id)
@@ -91,7 +101,10 @@ insert into store.sign_in_link (digest, account, organization, expires_at)
 values (%(digest)s, %(account)s, %(organization)s, %(expires_at)s)
 
 -- name: consume_sign_in_link
-delete from store.sign_in_link where digest = %(digest)s and expires_at > %(now)s returning account, organization
+delete from store.sign_in_link as l
+using store.account as a
+where l.digest = %(digest)s and l.expires_at > %(now)s and a.id = l.account and a.disabled_at is null
+returning l.account, l.organization, a.email
 
 -- name: create_stream_ticket
 insert into store.stream_ticket (digest, principal, expires_at) values (%(digest)s, %(principal)s, %(expires_at)s)
@@ -103,8 +116,12 @@ delete from store.stream_ticket where digest = %(digest)s and expires_at > %(now
 with
 sessions as (delete from store.browser_session where expires_at <= %(now)s returning 1),
 links as (delete from store.sign_in_link where expires_at <= %(now)s returning 1),
-tickets as (delete from store.stream_ticket where expires_at <= %(now)s returning 1)
-select (select count(*) from sessions) + (select count(*) from links) + (select count(*) from tickets) as pruned
+tickets as (delete from store.stream_ticket where expires_at <= %(now)s returning 1),
+families as (delete from store.refresh_family where expires_at <= %(now)s returning 1),
+invitations as (delete from store.invitation where expires_at <= %(now)s returning 1)
+select
+    (select count(*) from sessions) + (select count(*) from links) + (select count(*) from tickets)
+    + (select count(*) from families) + (select count(*) from invitations) as pruned
 
 -- name: lock_bootstrap
 select pg_advisory_xact_lock(%(lock)s)

@@ -17,12 +17,14 @@ from uuid import UUID
 
 import aiohttp
 from aiohttp import web
+from argon2 import PasswordHasher
 from multidict import CIMultiDictProxy
 
 from aggregators.definitions import ROLLUPS
 from api.app import application
 from api.auth.authenticate import Authenticator
 from api.auth.keys import mint
+from api.auth.passwords import Passwords
 from api.cache.answers import ResponseCache
 from api.observation import Observation
 from api.serve import serving
@@ -41,6 +43,8 @@ from storage.sink import DatabaseSink
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+QUICK = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+"""argon2id as ever, at a price that a test can pay."""
 MAX_BODY = 8 * 1024 * 1024
 
 
@@ -326,6 +330,7 @@ async def running(
         own_organization=made[0],
         configuration={"version": "test"},
         cache=cache(database),
+        passwords=Passwords(hasher=QUICK),
     )
     app = application(services)
     numbers = known.numbers if known else [0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,8 @@ from psycopg import sql
 
 from api.auth.tokens import OwnTokens
 from storage import identity
+from storage.audit import Actor
+from storage.invitations import invite
 from tests.integration.api_service import NOON, Api, another, utc_now
 from tests.integration.api_service import SECRET as TOKEN_SECRET
 
@@ -34,6 +37,14 @@ async def fill(api: Api, mark: str) -> None:
     )
     deployment = {"service": f"{mark}-service", "version": str(number), "environment": mark}
     assert (await api.request("POST", "/api/v1/deployments", json=deployment)).status == 201
+
+
+async def manage(api: Api) -> None:
+    """A member, an invitation and an entry of the audit trail in the organization, which has a key already."""
+    database, by = api.services.database, Actor(None, "ours", None, NOON)
+    account = await identity.create_account(database, "manager@example.com", "hash")
+    await identity.create_membership(database, account, api.organization, "owner")
+    await invite(database, api.organization, "guest@example.com", "member", "token", replace(by, account=account))
 
 
 async def test_no_answer_holds_a_byte_of_anothers(api: Api) -> None:
@@ -156,6 +167,7 @@ async def test_a_member_sees_their_own_trades_and_an_owner_all(api: Api) -> None
 async def test_under_the_apis_role_sql_reads_nothing_without_an_organization(api: Api, service_database: str) -> None:
     await fill(api, "ours")
     await api.get("/users/top")
+    await manage(api)
     with psycopg.connect(service_database, autocommit=True) as connection:
         relations = connection.execute(
             "select n.nspname, c.relname, c.relkind from pg_class c join pg_namespace n on n.oid = c.relnamespace"
@@ -182,7 +194,7 @@ async def test_under_the_apis_role_sql_reads_nothing_without_an_organization(api
             filled += bool(read(connection, query, api.organization))
             with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState)):
                 read(connection, sql.SQL("delete from {}").format(sql.Identifier(schema, name)), api.organization)
-        assert filled >= 15
+        assert filled >= 19
         options = connection.execute(
             "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'app'"
             " and c.relkind = 'v' and not coalesce('security_barrier=true' = any(c.reloptions), false)"

@@ -1,0 +1,1 @@
+"""Organizations: what they are called, who is in them, whom they invited."""
