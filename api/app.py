@@ -99,7 +99,7 @@ def application(services: Services) -> web.Application:
 
     async def start_streams(_: web.Application) -> None:
         readers.start()
-        announcements.start()
+        await announcements.start()
 
     async def stop_streams(_: web.Application) -> None:
         await announcements.stop()

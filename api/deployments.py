@@ -114,7 +114,7 @@ async def listed(request: web.Request) -> web.StreamResponse:
     return fresh(json_answer(page), read_at, request)
 
 
-async def record(request: web.Request) -> web.StreamResponse:
+async def report(request: web.Request) -> web.StreamResponse:
     """201 and the deployment; 200 and the one that there is, where its id is known."""
     given, parts = await parse_body(request, NewDeployment), services(request)
     now = parts.now()
@@ -196,7 +196,7 @@ ROUTES = [
     Route(
         "POST",
         PATH,
-        record,
+        report,
         "Record a deployment",
         scope="events:write",
         body=NewDeployment,

@@ -12,11 +12,13 @@ import json
 import resource
 import sys
 import time
+from typing import cast
 
 import uvloop
 
-_OPENING = 200
+_OPENING = 100
 """Connections that are being opened at once."""
+_OPEN_S = 180.0
 
 
 class _Reader(asyncio.Protocol):
@@ -27,21 +29,29 @@ class _Reader(asyncio.Protocol):
         self._opened = opened
         self._told = told
         self._count = 0
+        self._head = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(self._request)
+        # uvloop's transports are like asyncio's, but no kind of them.
+        cast("asyncio.WriteTransport", transport).write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        if b"event: state" not in data:
-            return
         if not self._opened.done():
-            self._opened.set_result(None)
+            self._begin(data)
+            return
+        if b"event: state" not in data:
             return
         if self._count == len(self._told):
             self._told.append([])
         self._told[self._count].append(time.time())
         self._count += 1
+
+    def _begin(self, data: bytes) -> None:
+        self._head += data
+        if b"event: state" in self._head:
+            self._opened.set_result(None)
+        elif not b"HTTP/1.1 200 ".startswith(self._head[:13]):
+            self._opened.set_exception(RuntimeError(self._head.decode()))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._opened.done():
@@ -61,7 +71,8 @@ async def _run(host: str, port: int, key: str, connections: int, path: str) -> N
             await opened
             return transport
 
-    transports = await asyncio.gather(*(open_one() for _ in range(connections)))
+    async with asyncio.timeout(_OPEN_S):
+        transports = await asyncio.gather(*(open_one() for _ in range(connections)))
     print("open", flush=True)
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)

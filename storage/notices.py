@@ -22,6 +22,7 @@ COMPARISONS = "streamgauge_comparisons"
 """A comparison moved on; the payload is a ComparisonNotice in JSON."""
 
 _SILENT_S = 30.0
+_START_S = 5.0
 
 
 class ComparisonNotice(msgspec.Struct, frozen=True):
@@ -56,10 +57,14 @@ class NoticeListener:
         self._on_notice = on_notice
         self._on_gap = on_gap
         self._task: asyncio.Task[None] | None = None
+        self._listening = asyncio.Event()
 
-    def start(self) -> None:
-        """Begins to listen."""
+    async def start(self) -> None:
+        """Begins to listen, and returns when it does; after some seconds in any case, since it goes on trying."""
         self._task = asyncio.create_task(self._run(), name="notice-listener")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_START_S):
+                await self._listening.wait()
 
     async def stop(self) -> None:
         """Ends listening."""
@@ -84,6 +89,7 @@ class NoticeListener:
             for channel in self._channels:
                 await connection.execute(SQL("listen {}").format(Identifier(channel)))
             self._on_gap()
+            self._listening.set()
             while True:
                 async for notice in connection.notifies(timeout=_SILENT_S):
                     self._on_notice(notice.channel, notice.payload)

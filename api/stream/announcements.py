@@ -37,9 +37,9 @@ class Announcements:
         self._followers: dict[UUID, set[ComparisonFollower]] = {}
         self._listener = NoticeListener(database, (DEPLOYMENTS, COMPARISONS), self._heard, self._gap)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begins to listen."""
-        self._listener.start()
+        await self._listener.start()
 
     async def stop(self) -> None:
         """Ends listening."""

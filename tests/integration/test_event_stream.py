@@ -15,8 +15,9 @@ from api.auth.tokens import OwnTokens
 from api.stream import tail as tail_module
 from api.stream.cursor import encode_cursor
 from storage import identity
+from storage.feed import reach
 from storage.retention import prune_feed
-from tests.integration.api_service import NOON, SECRET, Api, another, running, utc_now
+from tests.integration.api_service import NOON, SECRET, Api, another, running, until, utc_now
 
 
 async def feed_order(api: Api) -> list[str]:
@@ -150,6 +151,9 @@ async def test_a_cursor_that_cannot_be_continued_is_told(api: Api) -> None:
     async with api.services.database.owner() as connection:
         await connection.execute("update store.feed set committed_at = committed_at - interval '3 days'")
     assert await prune_feed(api.services.database) >= 1
+    # A stream begins behind what was heard of when it was opened.
+    _, head = await reach(api.services.database)
+    await until(lambda: api.services.hub.position >= head)
 
     for cursor, reason in (
         ("nonsense", "cursor unknown"),
