@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from api import dashboard, events, health, health_detailed, leaderboards, openapi, query, trades
+from api import dashboard, events, health, health_detailed, leaderboards, openapi, query, trades, users
 from api.auth.routes import routes as auth_routes
 from api.middlewares.identity import identify
 from api.middlewares.observe import mark, observe
@@ -27,6 +27,7 @@ def all_routes(services: Services) -> list[Route]:
         *dashboard.ROUTES,
         *trades.ROUTES,
         *leaderboards.ROUTES,
+        *users.ROUTES,
         *auth_routes(services.database, services.authenticator),
         *health.ROUTES,
         *health_detailed.ROUTES,

@@ -186,9 +186,9 @@ def _filters(parameters: TradeQuery, principal: Principal) -> dict[str, tuple[st
             filters[key] = (value,)
     own = own_trades(principal)
     if own is not None:
-        if parameters.user_id not in (None, "all", own):
+        filters.setdefault("user_id", own)
+        if not set(filters["user_id"]) <= set(own):
             raise Problem(403, "user_id: members see their own trades", parameter="user_id")
-        filters["user_id"] = (own,)
     return filters
 
 

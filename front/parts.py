@@ -31,6 +31,7 @@ from api.stream.hub import Hub
 from front import kafka
 from front.event_log import event_log
 from front.filling import filling
+from front.issuers import foreign_issuers, require_organizations
 from front.settings import InvalidSetting, Settings
 from ingest.collectors.host import HostCollector
 from ingest.collectors.incarnation import incarnation
@@ -121,6 +122,7 @@ async def service(
     The `whole` one has everything in it: API, sink or worker, scheduler and collectors. Otherwise it is an API process, one of
     as many as are wanted. A `sibling` joins one that listens on the port already.
     """
+    issuers = foreign_issuers(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         url = await _entered(stack, database_url(settings))
@@ -131,6 +133,7 @@ async def service(
 
         passwords = Passwords()
         first = await bootstrap(database, lambda: first_secrets(passwords), lambda made: _keep(settings, made))
+        await require_organizations(settings, database)
         demo_organization = await ensure_demo_organization(database) if demo else None
 
         shared = settings.workers > 1
@@ -146,7 +149,7 @@ async def service(
             log=opened.log,
             names=MetricNames(await known_names(database), limit=settings.metric_names),
             limits=kafka.limits(settings),
-            authenticator=Authenticator(database, jwt_secret(settings)),
+            authenticator=Authenticator(database, jwt_secret(settings), issuers=issuers),
             hub=hub,
             observation=observation,
             now=utc_now,

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import msgspec
 
@@ -28,6 +29,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_events: events that may wait for the sink. group_events: events in one transaction. max_body_bytes: of one request.
     earliest: events before this date are refused. ahead_minutes: how far ahead of the clock an event may be.
     metric_names: different names an organization may use, a kind. ledger_hours, ledger_slices: how long an id is known.
+    auth0_domain, auth0_audience, auth0_issuer: whose access tokens are let in beside our own; supabase_url with supabase_jwt_secret or
+    supabase_jwks_url: the same for Supabase (front/issuers.py says what goes together). auth0_organization, supabase_organization: which
+    organization new users of the issuer join; without it each gets one of their own.
     collect_host: whether `run` collects this host's own metrics. log_format: console or json. log_level: debug to error.
     public_operations: whether /metrics is open without a credential.
     retention_days: age at which archived raw events are dropped (default: never). compress_after_days: age at which TimescaleDB's
@@ -56,6 +60,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ledger_slices: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 64
     retention_days: Annotated[int, msgspec.Meta(ge=3)] | None = None
     compress_after_days: Annotated[int, msgspec.Meta(ge=1)] = 7
+    auth0_domain: str | None = None
+    auth0_audience: str | None = None
+    auth0_issuer: str | None = None
+    auth0_organization: UUID | None = None
+    supabase_url: str | None = None
+    supabase_jwt_secret: str | None = None
+    supabase_jwks_url: str | None = None
+    supabase_organization: UUID | None = None
     collect_host: bool = True
     public_operations: bool | None = None
     topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "streamgauge"
@@ -80,6 +92,12 @@ NAMES = {
     "database_url": "DATABASE_URL",
     "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
     "jwt_secret": "JWT_SECRET",
+    "auth0_domain": "AUTH0_DOMAIN",
+    "auth0_audience": "AUTH0_AUDIENCE",
+    "auth0_issuer": "AUTH0_ISSUER",
+    "supabase_url": "SUPABASE_URL",
+    "supabase_jwt_secret": "SUPABASE_JWT_SECRET",
+    "supabase_jwks_url": "SUPABASE_JWKS_URL",
     "kafka_security": "KAFKA_SECURITY_PROTOCOL",
     "kafka_mechanism": "KAFKA_SASL_MECHANISM",
     "kafka_username": "KAFKA_USERNAME",

@@ -9,17 +9,22 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from api.auth import cookies
 from api.auth.fresh import Fresh
+from api.auth.jwks import KeysUnavailable
 from api.auth.keys import Keys, looks_like_key
+from api.auth.linking import ForeignIssuer, Links
 from api.auth.principal import Principal, not_signed_in, person
 from api.auth.tokens import OwnTokens, TokenRefused, TokenVerifier, Verified, issuer_of
 from api.errors import Problem
 from storage.database import Database
 from storage.identity import Access, digest, find_access
 from storage.sessions import BrowserSession, consume_stream_ticket, find_browser_session
+
+log = structlog.get_logger(__name__)
 
 ORGANIZATION_HEADER = "X-Organization-ID"
 TICKET_PATHS = frozenset({"/api/v1/stream"})
@@ -32,9 +37,9 @@ def utc_now() -> datetime:
 
 
 class Authenticator:
-    """Finds and checks the credential of a request. `verifiers` are those of other issuers than ourselves, one each.
+    """Finds and checks the credential of a request. `issuers` are others than ourselves, whose tokens are let in too.
 
-    Raises ValueError for a secret of less than 32 bytes, or two verifiers of one issuer.
+    Raises ValueError for a secret of less than 32 bytes, or an issuer that stands twice.
     """
 
     def __init__(
@@ -42,16 +47,18 @@ class Authenticator:
         database: Database,
         secret: bytes,
         *,
-        verifiers: Sequence[TokenVerifier] = (),
+        issuers: Sequence[ForeignIssuer] = (),
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.tokens = OwnTokens(secret)
         self.now = now
         self._database = database
-        self._verifiers: dict[str, TokenVerifier] = {v.issuer: v for v in (self.tokens, *verifiers)}
-        if len(self._verifiers) != 1 + len(verifiers):
-            raise ValueError("two verifiers have the same issuer")
+        verifiers: list[TokenVerifier] = [self.tokens, *(issuer.verifier for issuer in issuers)]
+        self._verifiers = {verifier.issuer: verifier for verifier in verifiers}
+        if len(self._verifiers) != len(verifiers):
+            raise ValueError("an issuer of tokens stands twice")
+        self._links = Links(database, issuers, clock=clock)
         self._keys = Keys(database, clock=clock)
         self._access: Fresh[tuple[UUID, UUID | None], Access] = Fresh(
             lambda who: find_access(database, who[0], who[1]), clock=clock
@@ -110,7 +117,12 @@ class Authenticator:
             verified = await verifier.verify(token)
         except TokenRefused as error:
             raise not_signed_in(str(error)) from error
-        account = self._account(verified)
+        except KeysUnavailable as error:
+            log.warning("token_not_checked", reason=str(error))
+            raise Problem(
+                503, "access tokens of this issuer cannot be checked now", headers={"Retry-After": "5"}
+            ) from error
+        account = await self._account(verified)
         access = await self._access.get((account, wanted))
         if access is None and wanted is not None and await self._access.get((account, None)) is not None:
             raise _not_yours()
@@ -118,10 +130,10 @@ class Authenticator:
             raise not_signed_in("the account is gone, or is in no organization any more")
         return person(access, expires_at=verified.expires_at)
 
-    def _account(self, verified: Verified) -> UUID:
+    async def _account(self, verified: Verified) -> UUID:
         """The account of a token's subject. Our own tokens name it; other issuers' subjects are linked to one."""
         if verified.issuer != self.tokens.issuer:
-            raise not_signed_in("nobody is known by this access token")
+            return await self._links.account(verified)
         try:
             return UUID(verified.subject)
         except ValueError:

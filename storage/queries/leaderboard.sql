@@ -46,6 +46,13 @@ from app.creator_standing
 order by score desc, likes desc, creator_id
 limit %(limit)s;
 
+-- name: creator_figures
+-- What the videos of one person came to, who may have several names; no row where nothing is known of any.
+select sum(videos)::bigint as videos, sum(likes)::bigint as likes, sum(dislikes)::bigint as dislikes, max(last_active_at) as last_active_at
+from app.creator_standing
+where creator_id = any(%(creators)s)
+having count(*) > 0;
+
 -- name: freshness
 -- How far the organization's standings are: what they hold, what there is, and when they were read from the tables.
 select coalesce(s.position, 0), coalesce(s.as_of, o.created_at), coalesce(w.position, 0), app.standings_read_at()

@@ -22,6 +22,7 @@ from aggregators.definitions import ROLLUPS
 from api.app import application
 from api.auth.authenticate import Authenticator
 from api.auth.keys import mint
+from api.auth.linking import ForeignIssuer
 from api.observation import Observation
 from api.serve import serving
 from api.services import Services
@@ -285,6 +286,7 @@ async def running(
     known: Api | None = None,
     time_zone: str = "UTC",
     refreshing: bool = True,
+    issuers: Sequence[ForeignIssuer] = (),
 ) -> AsyncIterator[Api]:
     """The service; over the database of a `known` one it is that one started again, with the same organization and key.
 
@@ -303,7 +305,7 @@ async def running(
         log=log or direct,
         names=MetricNames(await known_names(database)),
         limits=Limits(),
-        authenticator=Authenticator(database, SECRET, now=lambda: clock.now),
+        authenticator=Authenticator(database, SECRET, issuers=issuers, now=lambda: clock.now),
         hub=hub,
         observation=observation,
         now=lambda: clock.now,
