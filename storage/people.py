@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 from storage import identity
 from storage.database import AsyncConn, Database
 from storage.named import load
-from storage.profiles import insert_profile
+from storage.profiles import insert_public_profile
 
 _QUERIES = load("people")
 _T = TypeVar("_T")
@@ -90,7 +90,7 @@ async def take_in(database: Database, newcomer: Newcomer) -> tuple[UUID, bool]:
             organization = newcomer.organization
             await identity.insert_membership(connection, account, organization, "member")
         if newcomer.profile:
-            await insert_profile(
+            await insert_public_profile(
                 connection, organization, account, username=newcomer.username, avatar_url=newcomer.avatar_url
             )
         return account, True

@@ -22,7 +22,7 @@ class UsernameTaken(Exception):
 
 
 @dataclass(frozen=True)
-class Profile:
+class PublicProfile:
     """How an organization knows one of its people. `subjects` is what other issuers, and so events, call them."""
 
     account: UUID
@@ -48,14 +48,14 @@ class CreatorFigures:
 class Standing:
     """A person with their figures, and how fresh these are (as in storage.leaderboard.Standings)."""
 
-    profile: Profile | None
+    profile: PublicProfile | None
     figures: CreatorFigures | None
     as_of: dt.datetime
     read_at: dt.datetime | None
     current: bool = field(default=True)
 
 
-async def insert_profile(
+async def insert_public_profile(
     connection: AsyncConn, organization: UUID, account: UUID, *, username: str | None, avatar_url: str | None
 ) -> None:
     """Makes a profile inside a transaction of the caller's, unless there is one. A username that is taken gets an ending."""
@@ -88,7 +88,7 @@ async def change_profile(
     }
     try:
         async with database.owner() as connection:
-            await insert_profile(connection, organization, account, username=username, avatar_url=None)
+            await insert_public_profile(connection, organization, account, username=username, avatar_url=None)
             await connection.execute(_QUERIES["change_profile"], values)
     except StorageRefused as error:
         raise UsernameTaken(username) from error
@@ -101,7 +101,7 @@ async def find_standing(database: Database, organization: UUID, id_: str) -> Sta
         row = await (await connection.execute(load("leaderboard")["freshness"])).fetchone()
         assert row is not None
         holds, as_of, newest, read_at = row[:4]
-        async with connection.cursor(row_factory=class_row(Profile)) as cursor:
+        async with connection.cursor(row_factory=class_row(PublicProfile)) as cursor:
             await cursor.execute(_QUERIES["find_profile"], {"account": _as_uuid(id_), "id": id_})
             profile = await cursor.fetchone()
         names = [id_] if profile is None else [str(profile.account), *profile.subjects]

@@ -21,12 +21,13 @@ create table store.external_subject (
 create index on store.external_subject (account);
 create index on store.external_subject (subject);
 
--- Accounts with what is shown of them: their own e-mail address or their issuer's, and the names that events may have for them.
-create view store.person as
-select a.id, coalesce(a.email, (select min(s.email) from store.external_subject as s where s.account = a.id)) as email,
-       a.name, a.deployment_admin, a.created_at, a.updated_at,
-       array(select s.subject from store.external_subject as s where s.account = a.id order by s.issuer, s.subject) as subjects
-from store.account as a;
+-- What other issuers say of an account: one row, the names that events may have for the person in it.
+create function store.external_names(wanted uuid) returns table (email text, subjects text[])
+language sql stable parallel safe as $$
+    select min(s.email), coalesce(array_agg(s.subject order by s.issuer, s.subject), '{}')
+    from store.external_subject as s
+    where s.account = wanted
+$$;
 
 create table store.profile (
     organization uuid not null references store.organization on delete cascade,

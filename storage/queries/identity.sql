@@ -30,9 +30,10 @@ select id, name, demo from store.organization where id = %(organization)s
 
 -- name: find_access
 select
-    a.id as account, a.email, a.name, o.id as organization, o.name as organization_name, o.demo,
-    case when a.deployment_admin then 'admin' else m.role end as role, a.subjects
-from store.person as a
+    a.id as account, coalesce(a.email, x.email) as email, a.name, o.id as organization, o.name as organization_name, o.demo,
+    case when a.deployment_admin then 'admin' else m.role end as role, x.subjects
+from store.account as a
+cross join lateral store.external_names(a.id) as x
 join store.organization as o on o.id = %(organization)s
 left join store.membership as m on m.account = a.id and m.organization = o.id
 where a.id = %(account)s and (a.deployment_admin or m.role is not null)
@@ -40,9 +41,10 @@ where a.id = %(account)s and (a.deployment_admin or m.role is not null)
 -- name: list_access
 -- An admin's own organizations come before all the others, real ones before demos, old ones before new ones.
 select
-    a.id as account, a.email, a.name, o.id as organization, o.name as organization_name, o.demo,
-    case when a.deployment_admin then 'admin' else way.role end as role, a.subjects
-from store.person as a
+    a.id as account, coalesce(a.email, x.email) as email, a.name, o.id as organization, o.name as organization_name, o.demo,
+    case when a.deployment_admin then 'admin' else way.role end as role, x.subjects
+from store.account as a
+cross join lateral store.external_names(a.id) as x
 cross join lateral (
     select m.organization, m.role from store.membership as m where m.account = a.id
     union all
@@ -61,10 +63,11 @@ values (%(digest)s, %(account)s, %(organization)s, %(now)s, %(expires_at)s)
 
 -- name: find_browser_session
 select
-    s.expires_at, a.id as account, a.email, a.name, o.id as organization, o.name as organization_name, o.demo,
-    case when a.deployment_admin then 'admin' else m.role end as role, a.subjects
+    s.expires_at, a.id as account, coalesce(a.email, x.email) as email, a.name, o.id as organization, o.name as organization_name, o.demo,
+    case when a.deployment_admin then 'admin' else m.role end as role, x.subjects
 from store.browser_session as s
-join store.person as a on a.id = s.account
+join store.account as a on a.id = s.account
+cross join lateral store.external_names(a.id) as x
 join store.organization as o on o.id = s.organization
 left join store.membership as m on m.account = a.id and m.organization = o.id
 where s.digest = %(digest)s and s.expires_at > %(now)s and (a.deployment_admin or m.role is not null)

@@ -20,7 +20,10 @@ update store.external_subject set email = %(email)s, told_at = %(told_at)s
 where issuer = %(issuer)s and subject = %(subject)s and (told_at is null or told_at < %(told_at)s)
 
 -- name: find_details
-select id, email, name, created_at, updated_at from store.person where id = %(account)s
+select a.id, coalesce(a.email, x.email) as email, a.name, a.created_at, a.updated_at
+from store.account as a
+cross join lateral store.external_names(a.id) as x
+where a.id = %(account)s
 
 -- name: rename_account
 update store.account set name = %(name)s, updated_at = now() where id = %(account)s
@@ -42,11 +45,13 @@ set username = coalesce(%(username)s, username),
 where organization = %(organization)s and account = %(account)s
 
 -- name: find_profile
+-- An array, because a subquery in the condition would not be pushed below the barrier view: all of its rows would be read.
 select account, username, avatar_url, created_at, updated_at, last_active_at, subjects
 from app.profile
-where account = %(account)s
-or account in (select s.account from app.profile_subject as s where s.subject = %(id)s)
-order by account = %(account)s desc nulls last, account
+where account = any(
+    %(account)s::uuid || array(select s.account from app.profile_subject as s where s.subject = %(id)s)
+)
+order by account = %(account)s::uuid desc nulls last, account
 limit 1
 
 -- name: usernames

@@ -14,6 +14,7 @@ import pytest
 
 from api.auth.linking import ForeignIssuer
 from storage import identity
+from storage.named import load
 from storage.profiles import usernames_of
 from tests.integration.api_service import Api, Reply, make_organization, running
 from tests.integration.foreign_issuers import World, believed
@@ -216,6 +217,17 @@ async def test_usernames_for_a_board(feed: Feed) -> None:
         assert await usernames_of(connection, []) == {}
     async with feed.api.services.database.read(feed.outside.organization) as connection:
         assert await usernames_of(connection, ids) == {}
+
+
+@pytest.mark.parametrize("query", ["find_profile", "usernames"])
+async def test_of_all_profiles_only_those_asked_for_are_read(feed: Feed, query: str) -> None:
+    asked = {"account": ANN, "id": BOB, "accounts": [ANN], "ids": [BOB]}
+    async with feed.api.services.database.read(feed.api.organization) as connection:
+        await connection.execute("set local enable_seqscan = off")
+        plan = "\n".join([row[0] async for row in await connection.execute("explain " + load("people")[query], asked)])
+    assert "Filter" not in plan, plan
+    assert "(organization = app.organization()) AND (account = ANY" in plan
+    assert "Index Cond: (subject = " in plan
 
 
 async def test_the_table_shows_its_rows_to_their_organization_only_whoever_reads(feed: Feed) -> None:
