@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from api.auth.foreign_tokens import (
-    LONGEST_EMAIL_TEXT,
-    LONGEST_NAME,
-    checked_by_key_set,
-    claimed_time,
-    strict_header,
-    text,
-)
+from api.auth.foreign_tokens import checked_by_key_set, claimed_time, strict_header
 from api.auth.jwks import KeySet
 from api.auth.tokens import About, Verified
+from api.shown_text import LONGEST_EMAIL_TEXT, LONGEST_NAME, text_from
 
 AUTH0_ALGORITHMS = ("RS256",)
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
@@ -34,7 +28,8 @@ class Auth0Tokens:
         header = strict_header(token, AUTH0_ALGORITHMS, _TYPES)
         claims = await checked_by_key_set(token, header, self._keys, self.issuer, self._audience)
         about = About(
-            email=text(_claim(claims, "email"), LONGEST_EMAIL_TEXT), name=text(_claim(claims, "name"), LONGEST_NAME)
+            email=text_from(_claim(claims, "email"), LONGEST_EMAIL_TEXT),
+            name=text_from(_claim(claims, "name"), LONGEST_NAME),
         )
         return Verified(self.issuer, claims["sub"], claimed_time(claims["exp"]), claimed_time(claims["iat"]), about)
 

@@ -6,18 +6,13 @@ import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import jwt
 
 from api.auth.jwks import KeySet
 from api.auth.public_keys import LONGEST_KEY_ID
 from api.auth.tokens import CLOCK_LEEWAY, LONGEST_TOKEN, TokenRefused
-
-LONGEST_SUBJECT = 255
-LONGEST_EMAIL_TEXT = 320
-LONGEST_NAME = 255
-LONGEST_URL = 2048
+from api.shown_text import LONGEST_SUBJECT, text_from
 
 # Padding would make a second text of a token.
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -75,7 +70,7 @@ def checked(token: str, key: Any, algorithm: str, issuer: str, audience: str) ->
     except (jwt.PyJWTError, RecursionError, OverflowError, ValueError, TypeError) as error:
         raise not_valid() from error
     subject = claims["sub"]
-    if not isinstance(subject, str) or subject != text(subject, LONGEST_SUBJECT):
+    if not isinstance(subject, str) or subject != text_from(subject, LONGEST_SUBJECT):
         raise not_valid()
     return claims
 
@@ -86,25 +81,6 @@ def claimed_time(seconds: Any) -> datetime:
         return datetime.fromtimestamp(int(seconds), UTC)
     except (ValueError, OverflowError, OSError, TypeError) as error:
         raise not_valid() from error
-
-
-def text(value: Any, most: int) -> str | None:
-    """A claim as text for people: without control characters and lone surrogates, stripped, cut; None where nothing is left."""
-    if not isinstance(value, str):
-        return None
-    kept = "".join([character for character in value[: 2 * most] if character.isprintable()])
-    return kept.strip()[:most].strip() or None
-
-
-def web_address(value: Any) -> str | None:
-    """A claim as an http or https address; None for anything else, such as a script."""
-    if not isinstance(value, str) or len(value) > LONGEST_URL or not value.isprintable() or " " in value:
-        return None
-    try:
-        parts = urlsplit(value)
-    except ValueError:
-        return None
-    return value if parts.scheme in ("http", "https") and parts.hostname else None
 
 
 def not_valid() -> TokenRefused:

@@ -6,19 +6,10 @@ from typing import Any
 
 import jwt
 
-from api.auth.foreign_tokens import (
-    LONGEST_EMAIL_TEXT,
-    LONGEST_NAME,
-    checked,
-    checked_by_key_set,
-    claimed_time,
-    not_valid,
-    strict_header,
-    text,
-    web_address,
-)
+from api.auth.foreign_tokens import checked, checked_by_key_set, claimed_time, not_valid, strict_header
 from api.auth.jwks import KeySet
 from api.auth.tokens import LEAST_SECRET, About, Verified
+from api.shown_text import LONGEST_EMAIL_TEXT, LONGEST_NAME, text_from, web_address_from
 from api.username import username_from
 
 SUPABASE_AUDIENCE = "authenticated"
@@ -70,8 +61,8 @@ def _about(claims: dict[str, Any]) -> About:
     said: dict[str, Any] = given if isinstance(given, dict) else {}
     names = [username_from(said.get(name)) for name in ("username", "user_name", "preferred_username")]
     return About(
-        email=text(claims.get("email"), LONGEST_EMAIL_TEXT),
-        name=text(said.get("full_name"), LONGEST_NAME) or text(said.get("name"), LONGEST_NAME),
+        email=text_from(claims.get("email"), LONGEST_EMAIL_TEXT),
+        name=text_from(said.get("full_name"), LONGEST_NAME) or text_from(said.get("name"), LONGEST_NAME),
         username=next((name for name in names if name), None),
-        avatar_url=web_address(said.get("avatar_url")) or web_address(said.get("picture")),
+        avatar_url=web_address_from(said.get("avatar_url")) or web_address_from(said.get("picture")),
     )

@@ -8,12 +8,12 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from api.auth.foreign_tokens import LONGEST_NAME, text
 from api.auth.principal import caller, not_signed_in
 from api.errors import Problem
 from api.json_body import read_json
 from api.routing import Route, json_answer
 from api.services import services
+from api.shown_text import LONGEST_NAME, text_from
 from storage.people import AccountDetails, find_details, rename_account
 
 _PATH = "/api/v1/users/profile"
@@ -45,7 +45,7 @@ async def put_own_profile(request: web.Request) -> web.Response:
     """Changes one's name. The e-mail address is the issuer's to change."""
     account = _account(request)
     given = (await read_json(request, NameChange)).name
-    name = text(given, LONGEST_NAME)
+    name = text_from(given, LONGEST_NAME)
     if name is None or name != given.strip():
         raise Problem(
             422, f"name: expected 1 to {LONGEST_NAME} characters, none of them a control character", parameter="name"

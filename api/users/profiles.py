@@ -7,13 +7,13 @@ import datetime as dt
 import msgspec
 from aiohttp import web
 
-from api.auth.foreign_tokens import LONGEST_SUBJECT, LONGEST_URL, web_address
 from api.auth.principal import Principal, caller
 from api.errors import Problem
 from api.freshness import fresh
 from api.json_body import read_json
 from api.routing import Route, json_answer
 from api.services import services
+from api.shown_text import LONGEST_SUBJECT, LONGEST_URL, web_address_from
 from api.username import LONGEST_USERNAME, username_from
 from storage.profiles import Standing, UsernameTaken, change_profile, find_standing
 
@@ -56,7 +56,7 @@ async def patch_user(request: web.Request) -> web.StreamResponse:
     change = await read_json(request, ProfileChange)
     username = _username(change.username)
     avatar = None if change.avatar_url is msgspec.UNSET else change.avatar_url
-    if avatar is not None and web_address(avatar) is None:
+    if avatar is not None and web_address_from(avatar) is None:
         raise Problem(
             422,
             f"avatarUrl: expected an http or https address of at most {LONGEST_URL} characters",
