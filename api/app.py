@@ -22,6 +22,7 @@ from api import (
     openapi,
     performance,
     query,
+    users,
 )
 from api.auth import providers
 from api.auth.routes import routes as auth_routes
@@ -59,6 +60,7 @@ def all_routes(services: Services) -> list[Route]:
         *deployments.ROUTES,
         *trades.ROUTES,
         *leaderboards.ROUTES,
+        *users.ROUTES,
         *auth_routes(
             services.database,
             services.authenticator,

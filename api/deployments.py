@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from api.auth.principal import caller
-from api.bodies import parse_body
+from api.entered import read_json
 from api.errors import Problem
 from api.freshness import fresh
 from api.routing import Route, json_answer, parse_query
@@ -116,7 +116,7 @@ async def listed(request: web.Request) -> web.StreamResponse:
 
 async def report(request: web.Request) -> web.StreamResponse:
     """201 and the deployment; 200 and the one that there is, where its id is known."""
-    given, parts = await parse_body(request, NewDeployment), services(request)
+    given, parts = await read_json(request, NewDeployment), services(request)
     now = parts.now()
     started_at = _time("started_at", given.started_at, now, parts.limits) or now
     finished_at = _time("finished_at", given.finished_at, now, parts.limits)
@@ -139,7 +139,7 @@ async def report(request: web.Request) -> web.StreamResponse:
 
 async def change(request: web.Request) -> web.StreamResponse:
     """The deployment as it is now. The same status again is no change; 409 for one that cannot follow."""
-    given, parts = await parse_body(request, DeploymentChange), services(request)
+    given, parts = await read_json(request, DeploymentChange), services(request)
     if given.status is None and given.finished_at is None:
         raise Problem(422, "status: is missing", parameter="status")
     now = parts.now()

@@ -42,11 +42,17 @@ async def read_json(request: web.Request, shape: type[_T], *, empty: _T | None =
     if request.content_type != "application/json":
         raise Problem(415, "expected application/json")
     try:
-        return msgspec.json.decode(body, type=shape)
+        found = msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
         raise _wrong(str(error)) from None
-    except msgspec.DecodeError:
-        raise Problem(400, "the body is not JSON") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Problem(400, "body: is not JSON", parameter="body") from None
+    # PostgreSQL has no NUL in texts.
+    for field in getattr(found, "__struct_fields__", ()):
+        value = getattr(found, field)
+        if isinstance(value, str) and "\x00" in value:
+            raise Problem(422, f"{field}: holds a NUL character", parameter=field)
+    return found
 
 
 def _wrong(message: str) -> Problem:

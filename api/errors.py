@@ -1,4 +1,7 @@
-"""The errors that a handler may raise, and the one place where they become answers: problem details (RFC 9457)."""
+"""The errors that a handler may raise, and the one place where they become answers.
+
+That is problem details (RFC 9457), but under the video feed's paths the shape that its document gives: `APIError`.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,22 @@ class ProblemDetails(msgspec.Struct, omit_defaults=True):
     parameter: str | None = None
 
 
+class APIError(msgspec.Struct, rename="camel"):
+    """What the video feed's front end shows: a text for people, the status, and what that status is called."""
+
+    message: str
+    status_code: int
+    error: str
+
+
+_VIDEO_FEED = ("/videos", "/users")
+
+
+def of_video_feed(path: str) -> bool:
+    """Whether a path is one of the video feed's, whose errors are `APIError`."""
+    return path.startswith(_VIDEO_FEED) and any(path == base or path.startswith(base + "/") for base in _VIDEO_FEED)
+
+
 class Problem(Exception):
     """A request that cannot be answered as asked; `detail` is safe to show to its sender."""
 
@@ -49,12 +68,15 @@ class Problem(Exception):
         self.parameter = parameter
         self.headers = dict(headers or {})
 
-    def response(self) -> web.Response:
-        """The answer that tells of it."""
-        body = ProblemDetails(TITLES.get(self.status, "Error"), self.status, self.detail, parameter=self.parameter)
+    def response(self, path: str = "") -> web.Response:
+        """The answer that tells of it, in the shape of the path that was asked."""
+        title = TITLES.get(self.status, "Error")
+        body: msgspec.Struct
+        if of_video_feed(path):
+            body, media = APIError(self.detail, self.status, title), "application/json"
+        else:
+            body = ProblemDetails(title, self.status, self.detail, parameter=self.parameter)
+            media = "application/problem+json"
         return web.Response(
-            status=self.status,
-            body=msgspec.json.encode(body),
-            content_type="application/problem+json",
-            headers=self.headers,
+            status=self.status, body=msgspec.json.encode(body), content_type=media, headers=self.headers
         )

@@ -145,13 +145,13 @@ def _board(found: Standings) -> Leaderboard:
 
 
 def _ranked(row: dict[str, Any]) -> RankedCreator:
-    return RankedCreator(**{**row, "username": row["creator_id"], "score": float(row["score"])})
+    return RankedCreator(**{**row, "score": float(row["score"])})
 
 
 def _profile(row: dict[str, Any]) -> TopCreator:
     return TopCreator(
         id=row["creator_id"],
-        username=row["creator_id"],
+        username=row["username"],
         email=None,
         videos_created=row["videos"],
         total_likes=row["likes"],

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from api.errors import TITLES, ProblemDetails
+from api.errors import TITLES, APIError, ProblemDetails, of_video_feed
 from api.routing import Route
 
 _REF = "#/components/schemas/{name}"
@@ -19,7 +19,7 @@ _REF = "#/components/schemas/{name}"
 def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
     """The document of these routes."""
     types = list({id(t): t for r in routes for t in (r.query, r.body, r.answer) if t is not None}.values())
-    schemas, components = msgspec.json.schema_components([*types, ProblemDetails], ref_template=_REF)
+    schemas, components = msgspec.json.schema_components([*types, ProblemDetails, APIError], ref_template=_REF)
     known = {id(shape): schema for shape, schema in zip(types, schemas, strict=False)}
     paths: dict[str, Any] = {}
     for route in routes:
@@ -72,12 +72,15 @@ def _operation(route: Route, known: dict[int, Any], components: dict[str, Any]) 
     content: dict[str, Any] = {"schema": known[id(route.answer)]} if route.answer is not None else {}
     operation["responses"][str(route.status)]["content"] = {route.media: content}
     failures = {*route.errors, *((400,) if route.query else ()), *((401, 403, 503) if route.scope else ())}
+    media, error = (
+        ("application/json", APIError) if of_video_feed(route.path) else ("application/problem+json", ProblemDetails)
+    )
     for status in sorted(failures):
         operation["responses"].setdefault(
             str(status),
             {
                 "description": TITLES.get(status, "Error"),
-                "content": {"application/problem+json": {"schema": {"$ref": _REF.format(name="ProblemDetails")}}},
+                "content": {media: {"schema": {"$ref": _REF.format(name=error.__name__)}}},
             },
         )
     if route.scope is not None:

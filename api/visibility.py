@@ -9,9 +9,9 @@ from api.errors import Problem
 from storage.rollup_query import Question
 
 
-def own_trades(principal: Principal) -> str | None:
-    """The one user whose trades the caller may see; None where all of them are."""
-    return (principal.user_id or "") if principal.role == "member" else None
+def own_trades(principal: Principal) -> tuple[str, ...] | None:
+    """The names of the one person whose trades the caller may see, as events have them; None where all trades may be seen."""
+    return principal.user_ids if principal.role == "member" else None
 
 
 def sight(principal: Principal, *, personal: bool = False) -> str:
@@ -29,6 +29,7 @@ def narrowed(question: Question, principal: Principal) -> Question:
     own = own_trades(principal)
     if own is None or question.rollup.event != "trade":
         return question
-    if question.filters.get("user_id", (own,)) != (own,):
+    asked = question.filters.get("user_id", own)
+    if not set(asked) <= set(own):
         raise Problem(403, "filter: members see their own trades", parameter="filter")
-    return replace(question, filters={**question.filters, "user_id": (own,)})
+    return replace(question, filters={**question.filters, "user_id": asked})

@@ -36,6 +36,7 @@ from front import kafka
 from front.caching import response_cache
 from front.event_log import event_log
 from front.filling import filling
+from front.issuers import foreign_issuers, issuer_names, require_organizations
 from front.settings import InvalidSetting, Settings
 from ingest.collectors.host import HostCollector
 from ingest.collectors.incarnation import incarnation
@@ -135,6 +136,7 @@ async def service(
     The `whole` one has everything in it: API, sink or worker, scheduler and collectors. Otherwise it is an API process, one of
     as many as are wanted; it may `join` one that listens on its port already.
     """
+    issuers = foreign_issuers(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         url = join.database_url if join else await _entered(stack, database_url(settings))
@@ -145,6 +147,7 @@ async def service(
 
         passwords = Passwords()
         first = await bootstrap(database, lambda: first_secrets(passwords), lambda made: _keep(settings, made))
+        await require_organizations(settings, database)
         demo_organization = await ensure_demo_organization(database) if demo else None
 
         shared = settings.workers > 1
@@ -164,8 +167,10 @@ async def service(
             authenticator=Authenticator(
                 database,
                 jwt_secret(settings),
+                issuers=issuers,
                 token_lifetime=dt.timedelta(minutes=settings.access_token_minutes),
             ),
+            sign_in_providers=issuer_names(settings),
             hub=hub,
             observation=observation,
             now=utc_now,

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import msgspec
 
@@ -31,6 +32,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metric_names: different names an organization may use, a kind. ledger_hours, ledger_slices: how long an id is known.
     redis_url: a Redis that API processes share kept answers in. cache_bytes, cache_entries: of the answers kept in a process's memory;
     0 entries keep none. commit_mark: a file through which the API processes on one machine tell each other of commits at once.
+    auth0_domain, auth0_audience, auth0_issuer: whose access tokens are let in beside our own; supabase_url with supabase_jwt_secret or
+    supabase_jwks_url: the same for Supabase (front/issuers.py says what goes together). auth0_organization, supabase_organization: which
+    organization new users of the issuer join; without it each gets one of their own.
     collect_host: whether `run` collects this host's own metrics, and each API process those of its requests.
     log_format: console or json. log_level: debug to error.
     public_operations: whether /metrics, /cache/metrics, /health/detailed and /api/performance are open without a credential.
@@ -66,6 +70,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_bytes: Annotated[int, msgspec.Meta(ge=1_048_576)] = 67_108_864
     cache_entries: Annotated[int, msgspec.Meta(ge=0)] = 10_000
     commit_mark: Path | None = None
+    auth0_domain: str | None = None
+    auth0_audience: str | None = None
+    auth0_issuer: str | None = None
+    auth0_organization: UUID | None = None
+    supabase_url: str | None = None
+    supabase_jwt_secret: str | None = None
+    supabase_jwks_url: str | None = None
+    supabase_organization: UUID | None = None
     collect_host: bool = True
     public_operations: bool | None = None
     topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "streamgauge"
@@ -92,6 +104,12 @@ NAMES = {
     "jwt_secret": "JWT_SECRET",
     "redis_url": "REDIS_URL",
     "access_token_minutes": "ACCESS_TOKEN_EXPIRE_MINUTES",
+    "auth0_domain": "AUTH0_DOMAIN",
+    "auth0_audience": "AUTH0_AUDIENCE",
+    "auth0_issuer": "AUTH0_ISSUER",
+    "supabase_url": "SUPABASE_URL",
+    "supabase_jwt_secret": "SUPABASE_JWT_SECRET",
+    "supabase_jwks_url": "SUPABASE_JWKS_URL",
     "kafka_security": "KAFKA_SECURITY_PROTOCOL",
     "kafka_mechanism": "KAFKA_SASL_MECHANISM",
     "kafka_username": "KAFKA_USERNAME",

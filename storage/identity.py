@@ -47,15 +47,19 @@ class Organization:
 
 @dataclass(frozen=True)
 class Access:
-    """What an account is in an organization that it may enter: the deployment's `admin`, an `owner` or a `member`."""
+    """What an account is in an organization that it may enter: the deployment's `admin`, an `owner` or a `member`.
+
+    `subjects` is what other issuers call the person: with the account's id, the names that events may have for them.
+    """
 
     account: UUID
-    email: str
+    email: str | None
     name: str | None
     organization: UUID
     organization_name: str
     demo: bool
     role: Role
+    subjects: list[str] = field(default_factory=list, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from psycopg.sql import Literal as SqlLiteral
 from storage.database import AsyncConn, Conn, Database
 from storage.filled import require
 from storage.named import load
+from storage.profiles import usernames_of
 
 Board = Literal["24h", "7d", "30d", "all"]
 """Which window a ranking is of."""
@@ -89,6 +90,9 @@ async def standings(
         async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_QUERIES["ranked" if around is None else "around"], asked)
             creators = await cursor.fetchall()
+        names = await usernames_of(connection, [row["creator_id"] for row in creators])
+    for creator in creators:
+        creator["username"] = names.get(creator["creator_id"], creator["creator_id"])
     return Standings(board, creators, as_of, holds, newest, read_at, window_end)
 
 

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from front.settings import NAMES
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -45,7 +47,7 @@ def command(*arguments: str, data: Path, environment: dict[str, str] | None = No
 def clean_environment(data: Path) -> dict[str, str]:
     """This environment without the settings of whoever runs the tests."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("STREAMGAUGE_")}
-    for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "JWT_SECRET", "ACCESS_TOKEN_EXPIRE_MINUTES"):
+    for name in NAMES.values():
         kept.pop(name, None)
     return kept | {"STREAMGAUGE_DATA": str(data), "STREAMGAUGE_PORT": "0", "COLUMNS": "200"}
 

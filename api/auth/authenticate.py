@@ -9,12 +9,15 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from api.auth import cookies
 from api.auth.arrivals import Arrivals
 from api.auth.fresh import Fresh
+from api.auth.jwks import KeysUnavailable
 from api.auth.keys import Keys, looks_like_key
+from api.auth.linking import ForeignIssuer, Links
 from api.auth.principal import Principal, not_signed_in, person
 from api.auth.tokens import (
     ACCESS_TOKEN_LIFETIME,
@@ -30,6 +33,8 @@ from storage.credentials import living
 from storage.database import Database
 from storage.identity import Access, digest, find_access
 from storage.sessions import BrowserSession, consume_stream_ticket, find_browser_session
+
+log = structlog.get_logger(__name__)
 
 ORGANIZATION_HEADER = "X-Organization-ID"
 TICKET_PATHS = frozenset({"/api/v1/stream", "/ws", "/ws/dashboard"})
@@ -49,9 +54,9 @@ def utc_now() -> datetime:
 
 
 class Authenticator:
-    """Finds and checks the credential of a request. `verifiers` are those of other issuers than ourselves, one each.
+    """Finds and checks the credential of a request. `issuers` are others than ourselves, whose tokens are let in too.
 
-    Raises ValueError for a secret of less than 32 bytes, or two verifiers of one issuer.
+    Raises ValueError for a secret of less than 32 bytes, or an issuer that stands twice.
     """
 
     def __init__(
@@ -59,7 +64,7 @@ class Authenticator:
         database: Database,
         secret: bytes,
         *,
-        verifiers: Sequence[TokenVerifier] = (),
+        issuers: Sequence[ForeignIssuer] = (),
         token_lifetime: timedelta = ACCESS_TOKEN_LIFETIME,
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
@@ -68,9 +73,11 @@ class Authenticator:
         self.now = now
         self.arrivals = Arrivals(database, now, clock)
         self._database = database
-        self._verifiers: dict[str, TokenVerifier] = {v.issuer: v for v in (self.tokens, *verifiers)}
-        if len(self._verifiers) != 1 + len(verifiers):
-            raise ValueError("two verifiers have the same issuer")
+        verifiers: list[TokenVerifier] = [self.tokens, *(issuer.verifier for issuer in issuers)]
+        self._verifiers = {verifier.issuer: verifier for verifier in verifiers}
+        if len(self._verifiers) != len(verifiers):
+            raise ValueError("an issuer of tokens stands twice")
+        self._links = Links(database, issuers, now=now, clock=clock)
         self._keys = Keys(database, clock=clock)
         self.clock = clock
         # By the headers that credentials stand in: who was let in with them, and until when on the clock that is believed.
@@ -202,7 +209,12 @@ class Authenticator:
             verified = await verifier.verify(token)
         except TokenRefused as error:
             raise not_signed_in(str(error)) from error
-        account = self._account(verified)
+        except KeysUnavailable as error:
+            log.warning("token_not_checked", reason=str(error))
+            raise Problem(
+                503, "access tokens of this issuer cannot be checked now", headers={"Retry-After": "5"}
+            ) from error
+        account = await self._account(verified)
         access, until = await self._access.dated((account, wanted))
         if access is None and wanted is not None and await self._access.get((account, None)) is not None:
             raise _not_yours()
@@ -211,10 +223,10 @@ class Authenticator:
         left = (verified.expires_at + CLOCK_LEEWAY - self.now()).total_seconds()
         return person(access, expires_at=verified.expires_at), min(until, self.clock() + left)
 
-    def _account(self, verified: Verified) -> UUID:
+    async def _account(self, verified: Verified) -> UUID:
         """The account of a token's subject. Our own tokens name it; other issuers' subjects are linked to one."""
         if verified.issuer != self.tokens.issuer:
-            raise not_signed_in("nobody is known by this access token")
+            return await self._links.account(verified)
         try:
             return UUID(verified.subject)
         except ValueError:

@@ -23,8 +23,9 @@ PERSON_SCOPES = frozenset({"read", "events:write"})
 class Principal:
     """Who asks, for which organization. A person has an account; an API key has none and acts for its organization.
 
-    `expires_at` is when the credential ends (None: it does not by itself). `key` is the prefix of the API key and
-    `session` the digest of the browser session that it came with, by which they are found again.
+    `subjects` is what other issuers call the person. `expires_at` is when the credential ends (None: it does not by
+    itself). `key` is the prefix of the API key and `session` the digest of the browser session that it came with, by which
+    they are found again.
     """
 
     account: UUID | None
@@ -36,11 +37,12 @@ class Principal:
     expires_at: datetime | None = None
     key: str | None = None
     session: bytes | None = None
+    subjects: tuple[str, ...] = ()
 
     @property
-    def user_id(self) -> str | None:
-        """The account's id as events name it; None for an API key."""
-        return None if self.account is None else str(self.account)
+    def user_ids(self) -> tuple[str, ...]:
+        """The names that events may have for the person: the account's id, then the linked subjects; none for an API key."""
+        return () if self.account is None else (str(self.account), *self.subjects)
 
     def allows(self, scope: str) -> bool:
         """Whether it may do what the scope stands for; to be signed in is enough for 'any'."""
@@ -72,6 +74,7 @@ def person(access: Access, *, expires_at: datetime | None, session: bytes | None
         email=access.email,
         expires_at=expires_at,
         session=session,
+        subjects=tuple(access.subjects),
     )
 
 

@@ -15,7 +15,7 @@ CLOCK_LEEWAY = timedelta(seconds=30)
 LONGEST_TOKEN = 8192
 """Characters; what is longer is not looked into."""
 
-_LEAST_SECRET = 32
+LEAST_SECRET = 32
 
 
 class TokenRefused(Exception):
@@ -23,12 +23,27 @@ class TokenRefused(Exception):
 
 
 @dataclass(frozen=True)
+class About:
+    """What an issuer says about a subject beside its name. It is data to be shown: nobody is let in, or found again, by any of it.
+
+    All of it is bounded text without control characters; `avatar_url` is an http or https address.
+    """
+
+    email: str | None = None
+    name: str | None = None
+    username: str | None = None
+    avatar_url: str | None = None
+
+
+@dataclass(frozen=True)
 class Verified:
-    """What a valid token says: who, according to whom, and until when."""
+    """What a valid token says: who, according to whom, since when and until when."""
 
     issuer: str
     subject: str
     expires_at: datetime
+    issued_at: datetime | None = None
+    about: About = About()
 
 
 class TokenVerifier(Protocol):
@@ -64,8 +79,8 @@ class OwnTokens:
 
     def __init__(self, secret: bytes, *, lifetime: timedelta = ACCESS_TOKEN_LIFETIME) -> None:
         """Raises ValueError for a secret of less than 32 bytes."""
-        if len(secret) < _LEAST_SECRET:
-            raise ValueError(f"the secret of access tokens has {len(secret)} bytes; it needs at least {_LEAST_SECRET}")
+        if len(secret) < LEAST_SECRET:
+            raise ValueError(f"the secret of access tokens has {len(secret)} bytes; it needs at least {LEAST_SECRET}")
         self._secret = secret
         self.lifetime = lifetime
 

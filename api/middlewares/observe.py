@@ -45,19 +45,23 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         response = await handler(request)
     except Problem as problem:
-        response = problem.response()
+        response = problem.response(request.path)
     except web.HTTPException as error:
-        response = _http(error)
+        response = _http(error, request.path)
     except NotFilled as error:
-        response = Problem(503, str(error), headers={"Retry-After": "5"}).response()
+        response = Problem(503, str(error), headers={"Retry-After": "5"}).response(request.path)
     except StorageUnavailable as error:
         log.warning("storage_unavailable", request_id=request_id, path=request.path, reason=str(error))
-        response = Problem(503, "the database cannot be reached now", headers={"Retry-After": "2"}).response()
+        response = Problem(503, "the database cannot be reached now", headers={"Retry-After": "2"}).response(
+            request.path
+        )
     except QueryTooSlow:
-        response = Problem(504, "the question took too long; ask for a shorter range or a coarser grain").response()
+        response = Problem(504, "the question took too long; ask for a shorter range or a coarser grain").response(
+            request.path
+        )
     except Exception:
         log.exception("request_failed", request_id=request_id, path=request.path)
-        response = Problem(500, f"something went wrong here; the request id is {request_id}").response()
+        response = Problem(500, f"something went wrong here; the request id is {request_id}").response(request.path)
     if isinstance(response, web.Response) and not isinstance(response, Settled) and not response.prepared:
         _conditional(request, response)
         await compress_answer(request, response)
@@ -84,14 +88,14 @@ async def mark(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(CONSTANT)
 
 
-def _http(error: web.HTTPException) -> web.StreamResponse:
+def _http(error: web.HTTPException, path: str) -> web.StreamResponse:
     """aiohttp's own refusals in our shape; a redirect is what it is."""
     if error.status < 400:
         raise error
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     details = {404: "there is nothing at this path", 405: "this path does not take that method"}
     detail = details.get(error.status, TITLES.get(error.status, error.reason or "refused"))
-    return Problem(error.status, detail, headers=headers).response()
+    return Problem(error.status, detail, headers=headers).response(path)
 
 
 def _conditional(request: web.Request, response: web.Response) -> None:

@@ -156,10 +156,10 @@ def _refuse(parameters: StreamQuery, names: Iterable[str], why: str) -> None:
             raise Problem(400, f"{name}: {why}", parameter=name)
 
 
-def event_filter(parameters: StreamQuery, own: str | None) -> tuple[Callable[[FeedEvent], bool], str]:
+def event_filter(parameters: StreamQuery, own: tuple[str, ...] | None) -> tuple[Callable[[FeedEvent], bool], str]:
     """Which events are told, and a name for that. A filter `key:value[,value…]` holds fields of the event's data against texts.
 
-    `own` is the one user whose trades the reader may see; None where all of them are.
+    `own` has the names of the one user whose trades the reader may see; None where all of them are.
     """
     _refuse(parameters, (*_QUESTION, "leaderboard", "window", "around", "tz", "from", "to"), "belongs to mode=state")
     wanted: dict[str, set[str]] = {}
@@ -173,11 +173,11 @@ def event_filter(parameters: StreamQuery, own: str | None) -> tuple[Callable[[Fe
     def keep(event: FeedEvent) -> bool:
         if kind is not None and event.kind != kind:
             return False
-        hides = own is not None and event.kind == "trade"
-        if not wanted and not hides:
+        visible = own if event.kind == "trade" else None
+        if not wanted and visible is None:
             return True
         data = _DATA.decode(event.event).data
-        if hides and data.get("user_id") != own:
+        if visible is not None and data.get("user_id") not in visible:
             return False
         return all(str(data.get(key, "")) in values for key, values in wanted.items())
 

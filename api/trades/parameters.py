@@ -87,10 +87,8 @@ def trade_filters(parameters: TradeQuery, principal: Principal) -> Filters:
         if value is not None and value != "all":
             filters[key] = (value,)
     own = own_trades(principal)
-    if own is not None:
-        if parameters.user_id not in (None, "all", own):
-            raise Problem(403, "user_id: members see their own trades", parameter="user_id")
-        filters["user_id"] = (own,)
+    if own is not None and not set(filters.setdefault("user_id", own)) <= set(own):
+        raise Problem(403, "user_id: members see their own trades", parameter="user_id")
     return filters
 
 

@@ -37,9 +37,10 @@ select id, name, demo from store.organization where id = %(organization)s
 
 -- name: find_access
 select
-    a.id as account, a.email, a.name, o.id as organization, o.name as organization_name, o.demo,
-    case when a.deployment_admin then 'admin' else m.role end as role
+    a.id as account, coalesce(a.email, x.email) as email, a.name, o.id as organization, o.name as organization_name, o.demo,
+    case when a.deployment_admin then 'admin' else m.role end as role, x.subjects
 from store.account as a
+cross join lateral store.external_names(a.id) as x
 join store.organization as o on o.id = %(organization)s
 left join store.membership as m on m.account = a.id and m.organization = o.id
 where a.id = %(account)s and a.disabled_at is null and (a.deployment_admin or m.role is not null)
@@ -48,9 +49,10 @@ where a.id = %(account)s and a.disabled_at is null and (a.deployment_admin or m.
 -- An admin's own organizations come before all the others, real ones before demos, and those that the account has been in for longest
 -- first: to accept an invitation does not change where one starts.
 select
-    a.id as account, a.email, a.name, o.id as organization, o.name as organization_name, o.demo,
-    case when a.deployment_admin then 'admin' else way.role end as role
+    a.id as account, coalesce(a.email, x.email) as email, a.name, o.id as organization, o.name as organization_name, o.demo,
+    case when a.deployment_admin then 'admin' else way.role end as role, x.subjects
 from store.account as a
+cross join lateral store.external_names(a.id) as x
 cross join lateral (
     select m.organization, m.role, m.created_at as since from store.membership as m where m.account = a.id
     union all
@@ -69,10 +71,11 @@ values (%(digest)s, %(account)s, %(organization)s, %(now)s, %(expires_at)s)
 
 -- name: find_browser_session
 select
-    s.expires_at, a.id as account, a.email, a.name, o.id as organization, o.name as organization_name, o.demo,
-    case when a.deployment_admin then 'admin' else m.role end as role
+    s.expires_at, a.id as account, coalesce(a.email, x.email) as email, a.name, o.id as organization, o.name as organization_name, o.demo,
+    case when a.deployment_admin then 'admin' else m.role end as role, x.subjects
 from store.browser_session as s
 join store.account as a on a.id = s.account
+cross join lateral store.external_names(a.id) as x
 join store.organization as o on o.id = s.organization
 left join store.membership as m on m.account = a.id and m.organization = o.id
 where s.digest = %(digest)s and s.expires_at > %(now)s and a.disabled_at is null

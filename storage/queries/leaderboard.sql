@@ -188,6 +188,13 @@ from page
 join app.creator_ranking r on r.board = %(board)s and r.rank > page.first and r.rank <= page.first + %(limit)s
 order by r.rank;
 
+-- name: creator_figures
+-- What the videos of one person came to, who may have several names; no row where nothing is known of any.
+select sum(videos)::bigint as videos, sum(likes)::bigint as likes, sum(dislikes)::bigint as dislikes, max(last_active_at) as last_active_at
+from app.creator_ranking
+where board = 'all' and creator_id = any(%(creators)s)
+having count(*) > 0;
+
 -- name: freshness
 -- How far the organization's boards are: what they hold, what there is, when they were read from the tables, and where windows end.
 select coalesce(s.position, 0), coalesce(s.as_of, o.created_at), coalesce(w.position, 0), r.read_at, r.window_end

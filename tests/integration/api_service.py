@@ -24,6 +24,7 @@ from aggregators.definitions import ROLLUPS
 from api.app import application
 from api.auth.authenticate import Authenticator
 from api.auth.keys import mint
+from api.auth.linking import ForeignIssuer
 from api.auth.passwords import Passwords
 from api.cache.answers import ResponseCache
 from api.observation import Observation
@@ -301,6 +302,7 @@ async def running(
     time_zone: str = "UTC",
     refreshing: bool = True,
     cache: Callable[[Database], ResponseCache] = ResponseCache,
+    issuers: Sequence[ForeignIssuer] = (),
 ) -> AsyncIterator[Api]:
     """The service; over the database of a `known` one it is that one started again, with the same organization and key.
 
@@ -322,7 +324,7 @@ async def running(
         log=log or direct,
         names=MetricNames(await known_names(database)),
         limits=Limits(),
-        authenticator=Authenticator(database, SECRET, now=lambda: clock.now),
+        authenticator=Authenticator(database, SECRET, issuers=issuers, now=lambda: clock.now),
         hub=hub,
         observation=observation,
         now=lambda: clock.now,

@@ -97,7 +97,7 @@ async def test_what_is_not_there_and_what_is_not_taken(api: Api) -> None:
         ("GET", "/..%2f..%2fetc/passwd", 404),
         ("POST", "/api/v1/query", 405),
         ("DELETE", "/api/v1/events", 405),
-        ("PUT", "/users/top", 405),
+        ("PUT", "/api/v1/users/profiles", 404),
     ):
         reply = await api.request(method, path)
         assert (reply.status, reply.headers["Content-Type"]) == (status, "application/problem+json"), path

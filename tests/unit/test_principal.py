@@ -22,7 +22,7 @@ def test_a_person_may_read_and_write(role: Role) -> None:
     assert principal.allows("events:write")
     assert principal.allows("any")
     assert not principal.allows("everything")
-    assert principal.user_id == str(access.account)
+    assert principal.user_ids == (str(access.account),)
 
 
 def test_a_key_may_do_what_its_scopes_say() -> None:
@@ -30,7 +30,7 @@ def test_a_key_may_do_what_its_scopes_say() -> None:
     assert principal.allows("events:write")
     assert principal.allows("any")
     assert not principal.allows("read")
-    assert principal.user_id is None
+    assert principal.user_ids == ()
 
 
 def test_a_principal_survives_json() -> None:
@@ -43,7 +43,9 @@ def test_a_principal_survives_json() -> None:
         email="a@example.com",
         expires_at=datetime(2026, 1, 5, 10, tzinfo=UTC),
         session=b"\x00\xff" * 16,
+        subjects=("auth0|ada", "6f1c1c1e-6f0e-4a52-9f53-0f1d8c7a1b11"),
     )
+    assert principal.user_ids == (str(principal.account), *principal.subjects)
     assert Principal.from_json(json.loads(json.dumps(principal.to_json()))) == principal
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 import pytest
 
 from front.settings import NAMES, InvalidSetting, Settings, read, variable
+
+SOME_ID = UUID("6f1c1c1e-6f0e-4a52-9f53-0f1d8c7a1b11")
 
 VALUES = {
     "host": ("0.0.0.0", "0.0.0.0"),
@@ -35,6 +38,14 @@ VALUES = {
     "cache_bytes": ("1048576", 1_048_576),
     "cache_entries": ("0", 0),
     "commit_mark": ("/run/streamgauge/mark", Path("/run/streamgauge/mark")),
+    "auth0_domain": ("acme.eu.auth0.com", "acme.eu.auth0.com"),
+    "auth0_audience": ("https://gauge.example.com", "https://gauge.example.com"),
+    "auth0_issuer": ("https://login.example.com/", "https://login.example.com/"),
+    "auth0_organization": (str(SOME_ID), SOME_ID),
+    "supabase_url": ("https://acme.supabase.co", "https://acme.supabase.co"),
+    "supabase_jwt_secret": ("s" * 32, "s" * 32),
+    "supabase_jwks_url": ("https://keys.example.com/", "https://keys.example.com/"),
+    "supabase_organization": (str(SOME_ID), SOME_ID),
     "collect_host": ("false", False),
     "public_operations": ("true", True),
     "topic_prefix": ("acme.gauge", "acme.gauge"),
@@ -110,6 +121,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(wrong: str, right
         ("STREAMGAUGE_OPEN_REGISTRATION", "perhaps"),
         ("STREAMGAUGE_LOG_LEVEL", "loud"),
         ("STREAMGAUGE_LOG_FORMAT", "xml"),
+        ("STREAMGAUGE_AUTH0_ORGANIZATION", "Acme"),
     ],
 )
 def test_a_bad_value_names_its_variable(name: str, value: str) -> None:
