@@ -5,8 +5,8 @@ Kafka and TimescaleDB come from tests/servers; docs/development.md tells from wh
 
 from __future__ import annotations
 
-import itertools
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,7 +25,6 @@ from storage.migrate import migrate
 pytest_plugins = ["tests.servers.fixtures"]
 
 TEMPLATE = "template_streamgauge"
-_numbers = itertools.count(1)
 
 
 def database_of(server: str, name: str) -> str:
@@ -73,8 +72,8 @@ def database_url(postgres: str, template: str) -> Iterator[str]:
 @contextmanager
 def copied(server: str, template: str) -> Iterator[str]:
     """The URL of a copy of a database, which is dropped in the end."""
-    # The server may be shared with another run.
-    name = f"test_{os.getpid()}_{next(_numbers)}"
+    # The server may be shared with another run, and with a second copy of this module in the same one.
+    name = f"test_{os.getpid()}_{secrets.token_hex(4)}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(
             sql.SQL("create database {} template {} strategy file_copy").format(

@@ -12,8 +12,9 @@ import structlog
 
 from api.auth.fresh import Fresh
 from api.auth.tokens import TokenVerifier, Verified
-from api.organizations.refusals import refusals_told
+from api.errors import Problem
 from storage.database import Database
+from storage.members import NotInside, OrganizationFull
 from storage.people import Link, Newcomer, change_link_email, find_link, take_in
 
 log = structlog.get_logger(__name__)
@@ -69,8 +70,11 @@ class Links:
             username=about.username,
             avatar_url=about.avatar_url,
         )
-        with refusals_told():
+        try:
             account, new = await take_in(self._database, newcomer, now=self._now())
+        except (NotInside, OrganizationFull) as error:
+            log.warning("newcomer_refused", issuer=verified.issuer, reason=str(error) or "no such organization")
+            raise Problem(403, "the organization that you would join takes no more members") from None
         if new:
             log.info("newcomer", issuer=verified.issuer, account=str(account))
         return account
