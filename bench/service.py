@@ -38,8 +38,8 @@ class Service:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Service]:
-    """Starts the service with its embedded database, as anybody would, and stops both at the end."""
+def running(workers: int = 1) -> Iterator[Service]:
+    """Starts the service with its embedded database and so many API processes, as anybody would, and stops all at the end."""
     folder = Path(tempfile.mkdtemp(prefix="streamgauge-bench-"))
     # PostgreSQL's own user must be able to enter, where this one is root.
     folder.chmod(0o755)
@@ -50,6 +50,7 @@ def running() -> Iterator[Service]:
         "STREAMGAUGE_DATA": str(folder / "data"),
         "STREAMGAUGE_PORT": str(port),
         "STREAMGAUGE_COLLECT_HOST": "false",
+        "STREAMGAUGE_WORKERS": str(workers),
         "STREAMGAUGE_LOG_LEVEL": "warning",
     }
     root = Path(__file__).parent.parent
