@@ -19,7 +19,7 @@ from api.auth.passwords import Passwords
 from api.auth.registration import checked_password
 from api.entered import checked_address, checked_name
 from api.errors import Problem
-from front.parts import database_url
+from front.database import database_url
 from front.settings import InvalidSetting, Settings
 from storage import accounts
 from storage.accounts import EmailTaken, NewAccount, Profile

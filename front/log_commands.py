@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from front import kafka
-from front.parts import database_url
+from front.database import database_url
 from front.settings import Settings
 from ingest.kafka.producer import Producer
 from ingest.kafka.records import Record

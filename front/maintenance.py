@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from aggregators.definitions import BY_NAME, ROLLUPS
 from aggregators.rollup import Rollup
-from front.parts import database_url
+from front.database import database_url
 from front.settings import InvalidSetting, Settings
 from storage.raw_days import RawEventsGone
 from storage.recompute import Difference, rebuild, verify

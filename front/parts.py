@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import json
-import os
 import secrets
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -27,27 +24,24 @@ from api.auth.first_secrets import first_secrets
 from api.auth.passwords import Passwords
 from api.disk import Disk
 from api.observation import Observation
-from api.request_counts import RequestCounts
-from api.request_telemetry import RequestTelemetry
 from api.serve import require_free, serving
 from api.services import Services
 from api.stream.hub import Hub
 from front import kafka
 from front.caching import response_cache
+from front.credentials import CREDENTIALS, jwt_secret, keep_credentials, refresh_url
+from front.database import database_url
 from front.event_log import event_log
 from front.filling import filling
 from front.issuers import foreign_issuers, issuer_names, require_organizations
-from front.settings import InvalidSetting, Settings
-from ingest.collectors.host import HostCollector
-from ingest.collectors.incarnation import incarnation
-from ingest.events import Event
-from ingest.log import Batch, Log
+from front.own_events import host_collector, hostname, publisher, request_telemetry
+from front.settings import Settings
 from ingest.log_status import LogStatus
 from ingest.names import MetricNames
 from jobs.demo import run_demo
 from jobs.log_monitor import LogMonitor
 from jobs.scheduler import housekeeping
-from storage.bootstrap import ADMIN_EMAIL, Bootstrap, bootstrap, ensure_demo_organization
+from storage.bootstrap import Bootstrap, bootstrap, ensure_demo_organization
 from storage.database import Database
 from storage.embedded import EmbeddedPostgres
 from storage.metric_names import known_names
@@ -56,50 +50,8 @@ from storage.sessions import create_sign_in_link
 
 log = structlog.get_logger(__name__)
 
-CREDENTIALS = "credentials.json"
-
 DEMO_SEED = 2026
 """The same at every start: a demo that starts again goes on where it was."""
-
-
-@contextmanager
-def database_url(settings: Settings) -> Iterator[str]:
-    """The database's URL: the one that is set, or the embedded server's, which runs while the block does."""
-    if settings.database_url:
-        yield settings.database_url
-        return
-    server = EmbeddedPostgres(settings.data)
-    url = server.start()
-    log.info("embedded_postgresql", cluster=str(server.cluster))
-    try:
-        yield url
-    finally:
-        server.stop()
-
-
-def jwt_secret(settings: Settings) -> bytes:
-    """The secret that signs access tokens: the one that is set, or one that is made once and kept in the data folder."""
-    if settings.jwt_secret is not None:
-        if len(settings.jwt_secret.encode()) < 32:
-            raise InvalidSetting("JWT_SECRET: must have at least 32 bytes")
-        return settings.jwt_secret.encode()
-    path = settings.data / "jwt_secret"
-    if not path.exists():
-        _write_private(path, secrets.token_hex(32))
-    return path.read_text("utf-8").strip().encode()
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner may read, whole or not at all."""
-    temporary = path.with_name(path.name + ".new")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 @dataclass(frozen=True)
@@ -146,7 +98,9 @@ async def service(
         stack.push_async_callback(database.close)
 
         passwords = Passwords()
-        first = await bootstrap(database, lambda: first_secrets(passwords), lambda made: _keep(settings, made))
+        first = await bootstrap(
+            database, lambda: first_secrets(passwords), lambda made: keep_credentials(settings, made)
+        )
         await require_organizations(settings, database)
         demo_organization = await ensure_demo_organization(database) if demo else None
 
@@ -201,14 +155,14 @@ async def service(
             )
             await stack.enter_async_context(filling(url, unfilled))
         if settings.collect_host:
-            name = f"{_hostname()}/api:{port}" + (f"-{join.number}" if join else "")
-            tasks(_request_telemetry(opened.log, first.organization, services.requests, name).run)
+            name = f"{hostname()}/api:{port}" + (f"-{join.number}" if join else "")
+            tasks(request_telemetry(opened.log, first.organization, services.requests, name).run)
         if settings.collect_host and whole:
-            tasks(_host_collector(opened.log, first.organization).run)
+            tasks(host_collector(opened.log, first.organization).run)
         if demo_organization is not None:
-            tasks(lambda: run_demo(_publisher(opened.log, demo_organization), utc_now, Random(DEMO_SEED)))  # noqa: S311
+            tasks(lambda: run_demo(publisher(opened.log, demo_organization), utc_now, Random(DEMO_SEED)))  # noqa: S311
         base = settings.public_url or f"http://127.0.0.1:{port}"
-        _refresh_url(settings.data / CREDENTIALS, base)
+        refresh_url(settings.data / CREDENTIALS, base)
         yield Running(
             url=base,
             sign_in=lambda: _sign_in(database, first, demo_organization, base),
@@ -255,41 +209,6 @@ async def _tasks() -> AsyncIterator[Callable[[Callable[[], Awaitable[object]]], 
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _publisher(log_: Log, organization: UUID) -> Callable[[list[Event]], Awaitable[None]]:
-    async def publish(events: list[Event]) -> None:
-        for refusal in await log_.publish(Batch(organization, events)):
-            log.warning("own_event_refused", id=events[refusal.position].id, error=refusal.error)
-
-    return publish
-
-
-def _host_collector(log_: Log, organization: UUID) -> HostCollector:
-    random = Random()  # noqa: S311  (spreads retries and names this start; nothing secret)
-    return HostCollector(
-        _publisher(log_, organization),
-        hostname=_hostname(),
-        incarnation=incarnation(utc_now(), random),
-        clock=utc_now,
-        random=random,
-    )
-
-
-def _hostname() -> str:
-    return socket.gethostname() or "localhost"
-
-
-def _request_telemetry(log_: Log, organization: UUID, counts: RequestCounts, name: str) -> RequestTelemetry:
-    random = Random()  # noqa: S311  (spreads retries and names this start; nothing secret)
-    return RequestTelemetry(
-        _publisher(log_, organization),
-        counts,
-        host=name,
-        incarnation=incarnation(utc_now(), random),
-        clock=utc_now,
-        random=random,
-    )
-
-
 def _disk(settings: Settings) -> Disk:
     """The disk with the embedded cluster, wherever that is; with a database elsewhere, the data folder's."""
     if settings.database_url is not None:
@@ -315,28 +234,6 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "database": "embedded" if settings.database_url is None else "external",
         **{name: getattr(settings, name) for name in shown},
     }
-
-
-def _keep(settings: Settings, made: Bootstrap) -> None:
-    """Writes credentials.json before the account that it opens is there."""
-    assert made.secrets is not None
-    values = {
-        "url": settings.public_url or f"http://127.0.0.1:{settings.port}",
-        "organization_id": str(made.organization),
-        "admin_email": ADMIN_EMAIL,
-        "admin_password": made.secrets.password,
-        "api_key": made.secrets.api_key,
-    }
-    _write_private(settings.data / CREDENTIALS, json.dumps(values, indent=2) + "\n")
-
-
-def _refresh_url(path: Path, url: str) -> None:
-    """Keeps the address in credentials.json that of this start; whoever reads it finds the service."""
-    if not path.exists():
-        return
-    values = json.loads(path.read_text("utf-8"))
-    if values.get("url") != url:
-        _write_private(path, json.dumps({**values, "url": url}, indent=2) + "\n")
 
 
 async def _sign_in(database: Database, first: Bootstrap, demo: UUID | None, base: str) -> str | None:

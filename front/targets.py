@@ -13,7 +13,7 @@ from uuid import UUID
 from api.auth.authenticate import utc_now
 from api.observation import Observation
 from front import kafka
-from front.parts import CREDENTIALS
+from front.credentials import CREDENTIALS
 from front.settings import InvalidSetting, Settings
 from ingest.collectors.client import Client
 from ingest.collectors.log_server import LogServer
