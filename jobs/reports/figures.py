@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from decimal import Context, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from jobs.reports.report import NUMBERS, Kind, Value
 
@@ -51,6 +51,11 @@ def places(kind: Kind, unit: str | None, values: Iterable[Value]) -> int:
     """The digits behind the point that all of a column's numbers are written with, so that points stand below each other."""
     most = max((digits_behind(value) for value in values), default=0)
     return max(most, currency_places(unit)) if kind == "money" else most
+
+
+def placed(value: Decimal, digits: int) -> Decimal:
+    """The number rounded half-even to so many digits behind the point, however large it is."""
+    return value.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_EVEN, context=_EXACT)
 
 
 def figure_text(kind: Kind, value: Value, digits: int = 0) -> str:

@@ -5,6 +5,7 @@ One compiler is for one thread. It keeps what it has laid out, which is what mak
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from dataclasses import asdict
@@ -99,7 +100,7 @@ def _content(report: Report, pictures: dict[str, str]) -> dict[str, Any]:
             {
                 "title": printable(section.title),
                 "columns": 4 if len(section.kpis) % 4 == 0 or len(section.kpis) > 6 else min(3, len(section.kpis)),
-                "kpis": _cards(section.kpis),
+                "kpis": _cards(section.kpis, tz),
                 "charts": [_picture(chart, pictures) for chart in section.charts],
                 "tables": [_table(table, tz) for table in section.tables],
             }
@@ -119,8 +120,9 @@ def period(report: Report) -> str:
     return f"{days}, {report.tz}"
 
 
-def _cards(kpis: tuple[Kpi, ...]) -> list[dict[str, Any]]:
-    texts = [printable(with_unit(kpi.kind, kpi.value, kpi.unit)) for kpi in kpis]
+def _cards(kpis: tuple[Kpi, ...], tz: ZoneInfo) -> list[dict[str, Any]]:
+    local = [kpi.value.astimezone(tz) if isinstance(kpi.value, dt.datetime) else kpi.value for kpi in kpis]
+    texts = [printable(with_unit(kpi.kind, value, kpi.unit)) for kpi, value in zip(kpis, local, strict=True)]
     # One size for all cards of a row of figures, the one at which the longest stays on its line.
     size = max(4.0, min(_LONGEST_KPI, 170.0 / max((len(text) for text in texts), default=1)))
     return [

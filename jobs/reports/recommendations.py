@@ -13,7 +13,7 @@ from statistics import median
 from typing import Literal
 
 from aggregators.statistics import rounded_share
-from jobs.reports.figures import with_unit
+from jobs.reports.figures import placed, with_unit
 from jobs.reports.report import Kind, Recommendation
 
 Number = int | Decimal
@@ -124,7 +124,7 @@ def outliers(
             text = f"{figure} of {subject} is {far} the median of the {len(values)}: compare it with the others."
             found.append(
                 Recommendation(
-                    f"{rule}_outlier", "attention", text, figure, value, kind, unit, _rounded(limit), subject
+                    f"{rule}_outlier", "attention", text, figure, value, kind, unit, placed(limit, 2), subject
                 )
             )
     return found
@@ -133,7 +133,7 @@ def outliers(
 def changed(value: Number, before: Number | None) -> Decimal | None:
     """The change in per cent of what was before, to two places; None where that was nothing."""
     share = rounded_share(Decimal(value) - Decimal(before), Decimal(before).copy_abs()) if before else None
-    return None if share is None else _rounded(share)
+    return None if share is None else placed(share, 2)
 
 
 def most_urgent_first(found: Iterable[Recommendation], *, most: int = 12) -> tuple[Recommendation, ...]:
@@ -149,7 +149,3 @@ def because(one: Recommendation) -> str:
 
 def _past(value: Number, limit: Number, bad: Bad) -> bool:
     return value > limit if bad == "high" else value < limit
-
-
-def _rounded(value: Decimal) -> Decimal:
-    return round(value, 2)
