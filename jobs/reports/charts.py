@@ -6,12 +6,16 @@ Values become binary floats here and nowhere else: a picture has no more digits 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
+
+import vl_convert
 
 from jobs.reports.figures import with_unit
 from jobs.reports.report import Chart
 
-FONT = "Roboto"
+FONT = "Liberation Sans"
+"""What texts are measured in: it comes with vl-convert, is about as wide as Roboto, and is measured five times as fast."""
 WIDTH, HEIGHT = 480, 150
 """Points of the drawing, without its axes."""
 MOST_BARS = 20
@@ -53,6 +57,14 @@ def vega_lite(chart: Chart) -> dict[str, Any]:
         },
         **drawn,
     }
+
+
+def drawn(chart: Chart, families: Sequence[str]) -> str:
+    """The chart as SVG, its texts in these families of fonts."""
+    svg: str = vl_convert.vegalite_to_svg(vega_lite(chart))
+    # The attribute is Vega's; a text of the chart that looks like it has its quotation marks escaped.
+    names = ", ".join(f"'{family}'" for family in families)
+    return svg.replace(f'font-family="{FONT}"', f'font-family="{names}"')
 
 
 def described(chart: Chart) -> str:

@@ -33,6 +33,7 @@ DIGITS = 15
 EXACT = " (exact)"
 """Ends the header of the column that has the exact texts of the one before."""
 
+_DAY_ZERO = dt.datetime(1899, 12, 30)  # noqa: DTZ001 - Excel counts days of no zone
 _LONGEST_TEXT = 32_767
 _CODE = re.compile(r"[A-Z0-9]{1,12}", re.ASCII).fullmatch
 _EXACT = Context(prec=1_000)
@@ -203,10 +204,11 @@ def _write(sheet: Worksheet, row: int, at: int, one: _Placed, value: Value, look
         sheet.write_string(row, at, text, look)
         return len(text)
     if isinstance(value, dt.datetime):
-        sheet.write_datetime(row, at, value.astimezone(tz).replace(tzinfo=None), look)
+        moment = value.astimezone(tz).replace(tzinfo=None) - _DAY_ZERO
+        sheet.write_number(row, at, moment.days + (moment.seconds + moment.microseconds / 1e6) / 86_400, look)
         return 19
     if isinstance(value, dt.date):
-        sheet.write_datetime(row, at, dt.datetime.combine(value, dt.time()), look)
+        sheet.write_number(row, at, value.toordinal() - _DAY_ZERO.toordinal(), look)
         return 10
     assert value is not None
     if one.exact:
@@ -214,8 +216,13 @@ def _write(sheet: Worksheet, row: int, at: int, one: _Placed, value: Value, look
         sheet.write_string(row, at, text, look)
         return len(text)
     sheet.write_number(row, at, float(value) / (86_400 if one.column.kind == "duration" else 1), look)
-    whole = len(str(int(value)))
-    return whole + whole // 3 + one.digits + 1
+    return _length(value, one.digits)
+
+
+def _length(value: int | Decimal, digits: int) -> int:
+    """About how many characters a number shows."""
+    whole = max(1, value.adjusted() + 1) if isinstance(value, Decimal) else len(str(value))
+    return whole + whole // 3 + digits + 1
 
 
 def _total(sheet: Worksheet, row: int, at: int, one: _Placed, table: ReportTable, styles: Styles, tz: ZoneInfo) -> int:
@@ -231,8 +238,7 @@ def _total(sheet: Worksheet, row: int, at: int, one: _Placed, table: ReportTable
         return _write(sheet, row, at, one, value, look, tz)
     factor = 86_400 if one.column.kind == "duration" else 1
     sheet.write_formula(row, at, f"=SUBTOTAL(109,{xl_range(1, at, row - 1, at)})", look, float(value) / factor)
-    whole = len(str(int(value)))
-    return whole + whole // 3 + one.digits + 2
+    return _length(value, one.digits) + 1
 
 
 def _is_sum(rows: Sequence[tuple[Value, ...]], place: int, total: int | Decimal) -> bool:

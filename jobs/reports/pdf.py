@@ -16,9 +16,8 @@ from zoneinfo import ZoneInfo
 
 import font_roboto
 import typst
-import vl_convert
 
-from jobs.reports.charts import FONT, described, vega_lite
+from jobs.reports.charts import described, drawn
 from jobs.reports.figures import with_unit
 from jobs.reports.layout import laid_out, printable
 from jobs.reports.recommendations import because
@@ -28,6 +27,7 @@ MAX_ROWS = 10_000
 """Rows that a PDF lists at most, some 200 pages; Excel and JSON take more."""
 _STANDARDS: list[Any] = ["a-2a", "ua-1"]
 _ROBOTO = str(Path(font_roboto.__file__).parent / "files")
+_FAMILY = "Roboto"
 _TEMPLATE = Path(__file__).with_name("report.typ")
 _NO_GLYPH = re.compile(r'the text [`"]*(.+?)[`"]* could not be displayed').search
 _LONGEST_KPI = 14.0
@@ -42,10 +42,8 @@ class _Press:
 
     def __init__(self, fonts: tuple[str, ...]) -> None:
         folders = [_ROBOTO, *fonts]
-        for folder in folders:
-            vl_convert.register_font_directory(folder)
         more = typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=list(fonts)).families()
-        self.families = [FONT, *more]
+        self.families = [_FAMILY, *more]
         self.compiler = typst.Compiler(str(_TEMPLATE), font_paths=folders, ignore_system_fonts=True)
 
 
@@ -66,7 +64,7 @@ def to_pdf(report: Report, fonts: tuple[str, ...] = ()) -> bytes:
         )
     press = _press(fonts)
     pictures: dict[str, str] = {}
-    data = {"fonts": press.families, **_content(report, pictures)}
+    data = {"fonts": press.families, **_content(report, pictures, press.families)}
     try:
         made = press.compiler.compile(
             sys_inputs={"report": json.dumps(data, ensure_ascii=False), **pictures},
@@ -86,7 +84,7 @@ def to_pdf(report: Report, fonts: tuple[str, ...] = ()) -> bytes:
     return made
 
 
-def _content(report: Report, pictures: dict[str, str]) -> dict[str, Any]:
+def _content(report: Report, pictures: dict[str, str], families: list[str]) -> dict[str, Any]:
     tz = ZoneInfo(report.tz)
     stamp = "%Y-%m-%d %H:%M:%S %Z"
     return {
@@ -101,7 +99,7 @@ def _content(report: Report, pictures: dict[str, str]) -> dict[str, Any]:
                 "title": printable(section.title),
                 "columns": 4 if len(section.kpis) % 4 == 0 or len(section.kpis) > 6 else min(3, len(section.kpis)),
                 "kpis": _cards(section.kpis, tz),
-                "charts": [_picture(chart, pictures) for chart in section.charts],
+                "charts": [_picture(chart, pictures, families) for chart in section.charts],
                 "tables": [_table(table, tz) for table in section.tables],
             }
             for section in report.sections
@@ -153,12 +151,11 @@ def _recommendation(one: Recommendation) -> dict[str, Any]:
     }
 
 
-def _picture(chart: Chart, pictures: dict[str, str]) -> dict[str, Any]:
-    drawn = any(value is not None for series in chart.series for value in series.values)
-    name = f"chart{len(pictures)}" if drawn else None
+def _picture(chart: Chart, pictures: dict[str, str], families: list[str]) -> dict[str, Any]:
+    has_figures = any(value is not None for series in chart.series for value in series.values)
+    name = f"chart{len(pictures)}" if has_figures else None
     if name is not None:
-        shape = vega_lite(_shown_chart(chart))
-        pictures[name] = vl_convert.vegalite_to_svg(shape)
+        pictures[name] = drawn(_shown_chart(chart), families)
     return {"title": printable(chart.title), "svg": name, "alt": printable(described(chart))}
 
 

@@ -47,6 +47,7 @@ class RenderPool:
         self._fonts = fonts
         self._longest_s = longest_s
         self._largest_mb = largest_mb
+        self._packing = asyncio.Lock()
         self._all: set[ProcessPoolExecutor] = set()
         self._free: asyncio.LifoQueue[ProcessPoolExecutor | None] = asyncio.LifoQueue()
         for _ in range(processes):
@@ -55,9 +56,11 @@ class RenderPool:
     async def render(self, report: Report, form: Format) -> bytes:
         """The report in a format; waits for a free process. Raises BadReport, TooManyRows, MissingGlyph, RenderFailed."""
         pieces = []
-        for piece in packed(report):
-            pieces.append(piece)
-            await asyncio.sleep(0)
+        # One at a time: of many that are packed at once each would add a piece to every round of the loop.
+        async with self._packing:
+            for piece in packed(report):
+                pieces.append(piece)
+                await asyncio.sleep(0)
         clock = asyncio.get_running_loop().time
         began = clock()
         try:

@@ -22,7 +22,7 @@ CONTENT_TYPES: dict[Format, str] = {
 ENDINGS: dict[Format, str] = {"json": "json", "pdf": "pdf", "excel": "xlsx"}
 """What a file of the format is called behind its point."""
 
-ROWS_AT_ONCE = 500
+ROWS_AT_ONCE = 200
 """Rows that are packed in one go: some milliseconds, in which the event loop of whoever asks stands still."""
 
 
