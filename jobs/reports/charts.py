@@ -126,20 +126,9 @@ def _over_time(chart: Chart) -> dict[str, Any]:
     y: dict[str, Any] = {
         "field": "y",
         "type": "quantitative",
-        "title": chart.unit,
+        "title": None,
         "scale": {"zero": chart.shape == "columns", "nice": True},
-        "axis": {
-            "tickCount": 5,
-            "format": "~s" if _large(points) else ",~f",
-            "titleColor": _MUTED,
-            "titleFontSize": 9,
-            "titleFontWeight": "normal",
-            "titleAngle": 0,
-            "titleAlign": "left",
-            "titleAnchor": "end",
-            "titleY": -8,
-            "titleX": 0,
-        },
+        "axis": {"tickCount": 5, "format": "~s" if _large(points) else ",~f"},
     }
     data = {"values": points, "format": {"parse": None}}
     zero = {"mark": {"type": "rule", "color": _MUTED, "strokeWidth": 0.8}, "encoding": {"y": {"datum": 0}}}
@@ -181,7 +170,7 @@ def _over_time(chart: Chart) -> dict[str, Any]:
 def _ticks(days: int) -> Any:
     if days <= 10:
         return "day"
-    return 8
+    return 7
 
 
 def _series_colour(chart: Chart) -> dict[str, Any]:
@@ -219,14 +208,8 @@ def _bars(chart: Chart) -> dict[str, Any]:
             "x": {
                 "field": "y",
                 "type": "quantitative",
-                "title": chart.unit,
-                "axis": {
-                    "tickCount": 6,
-                    "format": "~s" if _large(points) else ",~f",
-                    "titleColor": _MUTED,
-                    "titleFontSize": 9,
-                    "titleFontWeight": "normal",
-                },
+                "title": None,
+                "axis": {"tickCount": 6, "format": "~s" if _large(points) else ",~f"},
             },
             "color": colour,
         },

@@ -53,7 +53,7 @@ def laid_out(table: ReportTable, tz: ZoneInfo) -> Layout:
         ]
     heads = [printable(column_header(column.title, column.kind, column.unit)) for column in table.columns]
     ems = [
-        max((_ems(text) for text in {*cells, *head.split(" ")}), default=0.0)
+        max(0.55 * _ems(head), *(_ems(text) for text in {*cells, *head.split(" ")}))
         for cells, head in zip(_turned(rows, totals, len(kinds)), heads, strict=True)
     ]
     size, wide, fits = _chosen(ems)

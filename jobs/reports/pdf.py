@@ -18,7 +18,7 @@ import font_roboto
 import typst
 
 from jobs.reports.charts import described, drawn
-from jobs.reports.figures import with_unit
+from jobs.reports.figures import column_header, with_unit
 from jobs.reports.layout import laid_out, printable
 from jobs.reports.recommendations import because
 from jobs.reports.report import Chart, Kpi, Recommendation, Report, ReportTable, TooManyRows, check_report
@@ -156,7 +156,11 @@ def _picture(chart: Chart, pictures: dict[str, str], families: list[str]) -> dic
     name = f"chart{len(pictures)}" if has_figures else None
     if name is not None:
         pictures[name] = drawn(_shown_chart(chart), families)
-    return {"title": printable(chart.title), "svg": name, "alt": printable(described(chart))}
+    return {
+        "title": printable(column_header(chart.title, "number", chart.unit)),
+        "svg": name,
+        "alt": printable(described(chart)),
+    }
 
 
 def _shown_chart(chart: Chart) -> Chart:

@@ -31,7 +31,7 @@ async def performance(source: Source) -> Made:
         advice += level.advice()
     uptime, speed = whole.get("system_uptime"), whole.get("response_time")
     parts = [
-        f"up {uptime.mean} % of the time" if uptime is not None else None,
+        f"was up {uptime.mean} % of the time" if uptime is not None else None,
         f"answered in {speed.mean} ms on average" if speed is not None else None,
         f"ran on {len(listed.rows)} hosts" if listed.rows else None,
     ]

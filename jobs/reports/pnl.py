@@ -9,9 +9,9 @@ from typing import Any
 from aggregators.definitions.trade import TRADE_PNL
 from aggregators.record import DayRecord, day_record
 from aggregators.statistics import rounded_share
-from jobs.reports.figures import currency_places, with_unit
+from jobs.reports.figures import with_unit
 from jobs.reports.parameters import BadParameters, ReportParameters
-from jobs.reports.pnl_tables import FIGURES, appendix, by_key, trade_figures
+from jobs.reports.pnl_tables import FIGURES, appendix, average_places, by_key, trade_figures
 from jobs.reports.reading import Source, as_measured
 from jobs.reports.recommendations import beyond_limit, most_urgent_first
 from jobs.reports.report import Chart, Kpi, Recommendation, ReportColumn, ReportTable, Section, Series
@@ -143,7 +143,12 @@ def _kpis(total: dict[str, Any], record: DayRecord, currency: str, starting: Dec
         money("profit", "Profit", total["profit"], "of the trades won"),
         money("loss", "Loss", total["loss"], "of the trades lost"),
         money("fees", "Fees", total["fees"]),
-        money("average_net", "Net result a trade", total["average_net"], f"to {currency_places(currency) + 2} places"),
+        money(
+            "average_net",
+            "Net result a trade",
+            total["average_net"],
+            f"to {average_places(total['net'], currency)} places",
+        ),
         money("best", "Best trade", total["best"]),
         money("worst", "Worst trade", total["worst"]),
         money("drawdown", "Deepest drawdown", None if fall is None else fall.amount, share),

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from aggregators.definitions.trade import TRADE_PNL
-from jobs.reports.figures import currency_places, placed
+from jobs.reports.figures import currency_places, digits_behind, placed
 from jobs.reports.reading import Source, as_measured
 from jobs.reports.report import ReportColumn, ReportTable
 from storage.recent_trades import Place, recent_trades
@@ -22,14 +22,20 @@ _AT_ONCE = 500
 
 
 def trade_figures(values: Sequence[Any], currency: str) -> dict[str, Any]:
-    """The figures by name. Sums are exact; what was divided is measured: amounts to two places more than the currency has."""
+    """The figures by name. Sums are exact; what was divided is measured: amounts by `average_places`."""
     found = dict(zip(FIGURES, values, strict=True))
     average, hold = found["average_net"], found["average_hold"]
+    digits = average_places(found["net"], currency)
     found["win_rate"] = as_measured(found["win_rate"])
-    found["average_net"] = None if average is None else placed(Decimal(average), currency_places(currency) + 2)
+    found["average_net"] = None if average is None else placed(Decimal(average), digits)
     found["profit_factor"] = None if found["profit_factor"] is None else placed(Decimal(found["profit_factor"]), 2)
     found["average_hold"] = None if hold is None else round(Decimal(hold))
     return found
+
+
+def average_places(net: Any, currency: str) -> int:
+    """To how many digits a mean is rounded: two more than the currency has, or than the sum where that has more; 18 at most."""
+    return min(18, max(currency_places(currency), digits_behind(net)) + 2)
 
 
 async def by_key(

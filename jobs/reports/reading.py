@@ -22,6 +22,8 @@ WHOLE = {"team_type": ("",)}
 """The figures of the whole organization: those reported without a team."""
 
 Number = int | Decimal
+_SMALL = Decimal("0.01")
+_ABBREVIATIONS = {"cpu": "CPU", "gpu": "GPU", "api": "API", "io": "I/O"}
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,16 @@ class Source:
 
 
 def as_measured(value: float | Number | None) -> Number | None:
-    """A measured figure as a decimal with two places, four below 1: what was measured has no more to say."""
+    """A measured figure as a decimal with two places, six where two would show nothing: what was measured has no more to say."""
     if value is None:
         return None
     exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-    return plain_number(placed(exact, 4 if -1 < exact < 1 else 2))  # type: ignore[no-any-return]
+    return plain_number(placed(exact, 6 if exact.copy_abs() < _SMALL else 2))  # type: ignore[no-any-return]
 
 
 def titled(metric: str) -> str:
     """A metric's name as people write it."""
-    words = metric.replace("_", " ").strip()
+    words = " ".join(_ABBREVIATIONS.get(word, word) for word in metric.split("_"))
     return words[:1].upper() + words[1:]
 
 
