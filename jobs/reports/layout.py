@@ -53,10 +53,14 @@ def laid_out(table: ReportTable, tz: ZoneInfo) -> Layout:
         ]
     heads = [printable(column_header(column.title, column.kind, column.unit)) for column in table.columns]
     ems = [
-        max(0.55 * _ems(head), *(_ems(text) for text in {*cells, *head.split(" ")}))
+        max((_ems(text) for text in {*cells, *head.split(" ")}), default=0.0)
         for cells, head in zip(_turned(rows, totals, len(kinds)), heads, strict=True)
     ]
     size, wide, fits = _chosen(ems)
+    # A header stands on two lines where there is room for it; it never makes the type smaller.
+    roomy = [max(em, 0.55 * _ems(head)) for em, head in zip(ems, heads, strict=True)]
+    if _needed(roomy, size) <= (LANDSCAPE if wide else PORTRAIT):
+        ems = roomy
     shares = [em * size + _INSET for em in ems]
     if not fits:
         # Texts are broken first; numbers only where there is no room for them either.
