@@ -18,6 +18,8 @@ from bench.ingestion import CONNECTIONS, ingestion
 from bench.kafka import drain, freshness, run_peers, throughput
 from bench.leaderboard import LIMIT_S, board_cost
 from bench.live import idle, pushes
+from bench.reports import HELD_UP_MS, WORKBOOK_MB, WORKBOOK_S, report_cost
+from bench.reports import LIMIT_MS as PDF_MS
 from bench.scaled import scaled
 from bench.service import Service, running
 from bench.stats import TIMES, stats_cost
@@ -30,6 +32,7 @@ Row = tuple[str, str, str, str]
 _LEAST, _AIM = 0.25, 0.40
 _SLOW = ("trade-uniform", "leaderboard")
 """Left out where it must be quick, unless named."""
+REPORTS = "reports"
 _INGESTED: dict[str, tuple[str, Callable[[int, int], Iterator[dict[str, Any]]]]] = {
     "system": ("system", system),
     "trade": ("trade", trade),
@@ -97,6 +100,31 @@ def _cached_row(service: Service, *, quick: bool) -> Row:
     return "dashboard/stats, polled", figures, f"{found.ratio:.0%}", "at least 60%, 10,000/s, p99 below 50 ms"
 
 
+def _report_rows(*, quick: bool) -> list[Row]:
+    """Reports need no service: a PDF against its limit and WeasyPrint, what requests wait beside 16, a large workbook."""
+    found = report_cost(runs=5 if quick else 15, rows=20_000 if quick else 100_000)
+    pdf, peer = found.pdf_ms, found.weasyprint_ms
+    against = "WeasyPrint cannot run here" if peer is None else f"WeasyPrint {peer:.0f} ms"
+    held = f"a request waited {found.held_up_ms:.0f} ms more at most, {found.idle_ms:.0f} ms while none was made"
+    size = f"{found.rows:,} rows × 9 columns: {found.workbook_s:.1f} s, the process held {found.workbook_mb:.0f} MB at most"
+    return [
+        (
+            "report, two pages of PDF",
+            f"median {pdf:.0f} ms in the pool",
+            f"{pdf / PDF_MS:.2f}",
+            f"below 1 (of {PDF_MS:.0f} ms)",
+        ),
+        ("report / WeasyPrint", against, "–" if peer is None else f"{peer / pdf:.1f}", "at least 3"),
+        ("16 reports at once", held, f"{found.held_up_ms / HELD_UP_MS:.2f}", f"below 1 (of {HELD_UP_MS:.0f} ms)"),
+        (
+            "report, workbook",
+            size,
+            f"{found.workbook_s * 100_000 / found.rows / WORKBOOK_S:.2f}, {found.workbook_mb / WORKBOOK_MB:.2f}",
+            f"below 1 (of {WORKBOOK_S:.0f} s for 100,000 rows, {WORKBOOK_MB:.0f} MB)",
+        ),
+    ]
+
+
 def _kafka_rows(*, peers: Path | None, quick: bool) -> list[Row]:
     """Kafka to database: throughput against COPY and the peers, freshness at half of it, a worker's memory."""
     rows: list[Row] = []
@@ -141,18 +169,27 @@ def main() -> None:
         prog="python -m bench", description="Measures throughput and latency; prints ratios."
     )
     parser.add_argument("--quick", action="store_true", help="smaller, and less exact: under a minute")
-    parser.add_argument("--only", nargs="*", choices=list(benchmarks), metavar="NAME", help=", ".join(benchmarks))
+    parser.add_argument(
+        "--only", nargs="*", choices=[*benchmarks, REPORTS], metavar="NAME", help=", ".join([*benchmarks, REPORTS])
+    )
     parser.add_argument("--full", action="store_true", help="Kafka to database, too; it takes some minutes")
     parser.add_argument("--peers", type=Path, help="with --full: a Python that has bench/peers/requirements.lock")
     asked = parser.parse_args()
     chosen = (
-        asked.only if asked.only is not None else [name for name in benchmarks if not (asked.quick and name in _SLOW)]
+        asked.only
+        if asked.only is not None
+        else [name for name in [*benchmarks, REPORTS] if not (asked.quick and name in _SLOW)]
     )
     table = Table("benchmark", "measured", "ratio", "wanted")
     started, load = time.perf_counter(), os.getloadavg()[0]
     console = Console()
     try:
         for name in chosen:
+            if name == REPORTS:
+                with console.status("reports …"):
+                    for row in _report_rows(quick=asked.quick):
+                        table.add_row(*row)
+                continue
             with console.status(f"{name} …"), running() as service:
                 table.add_row(*benchmarks[name](service, quick=asked.quick))
         if asked.full:

@@ -137,3 +137,9 @@ async def _read(connection: AsyncConn, organization: UUID) -> OrganizationRecord
     if found is None:
         raise NotInside
     return found
+
+
+async def organization_name(connection: AsyncConn) -> str:
+    """The name of the organization whose read transaction this is."""
+    row = await (await connection.execute("select name from app.organization_profile")).fetchone()
+    return str(row[0]) if row is not None else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -68,15 +67,6 @@ class Period(msgspec.Struct, frozen=True):
 def local_date(moment: dt.datetime, tz: ZoneInfo) -> str:
     """The date of a moment in a zone."""
     return moment.astimezone(tz).date().isoformat()
-
-
-def days_so_far(days: Sequence[dt.datetime], traded: Iterable[dt.datetime], now: dt.datetime) -> int:
-    """How many of a range's days have a result: those up to today, or up to the last with a trade.
-
-    A day that is still to come belongs to the range, and to no statistics.
-    """
-    last = max([now, *traded])
-    return sum(day <= last for day in days)
 
 
 def trade_filters(parameters: TradeQuery, principal: Principal) -> Filters:

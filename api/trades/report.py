@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
-from aggregators import calendar, statistics
-from api.trades.equity import Drawdown, drawdown, ratios, starting_equity
+from aggregators import calendar
+from aggregators.record import day_record, days_so_far
+from api.trades.equity import Drawdown, drawdown, starting_equity
 from api.trades.figures import Totals, TradeFigures
-from api.trades.parameters import Period, days_so_far, local_date
+from api.trades.parameters import Period, local_date
 from storage.rollup_query import exact_sum, plain_number
 
 AMOUNTS = ("profit", "loss", "net")
@@ -173,21 +174,19 @@ def _currency(
     profit, loss, net = (exact_sum(getattr(day, name) for day in daily) for name in AMOUNTS)
     record = daily[:past]
     nets, dates = [day.net for day in record], [day.date for day in record]
-    equity = statistics.equity_curve(nets, starting)
-    of_days = ratios(nets, starting, days=past if period.whole_days else 0)
-    streaks = statistics.streaks(nets, [day.trades for day in record])
+    of_days = day_record(nets, [day.trades for day in record], starting, whole_days=period.whole_days)
     return CurrencyPnl(
         daily=daily,
         total=TotalPnl(profit, loss, net, sum(day.trades for day in daily)),
         starting_equity=plain_number(starting),
-        equity=[Equity(date, plain_number(value)) for date, value in zip(dates, equity, strict=True)],
-        drawdown=drawdown(statistics.deepest_fall(equity, starting), dates),
-        relative_drawdown=drawdown(statistics.deepest_relative_fall(equity, starting), dates),
+        equity=[Equity(date, plain_number(value)) for date, value in zip(dates, of_days.equity, strict=True)],
+        drawdown=drawdown(of_days.fall, dates),
+        relative_drawdown=drawdown(of_days.relative_fall, dates),
         statistics=PnlStatistics(
             profit_factor=figures.profit_factor,
             expectancy=figures.average_pnl,
-            sharpe=of_days.sharpe,
-            sortino=of_days.sortino,
+            sharpe=plain_number(of_days.sharpe),
+            sortino=plain_number(of_days.sortino),
             average_hold_seconds=figures.average_hold_seconds,
             win_rate=figures.win_rate,
             wins=figures.winning_trades,
@@ -196,9 +195,9 @@ def _currency(
             worst=figures.worst_trade,
             fees=figures.fees,
             days=past,
-            winning_days=sum(net > 0 for net in nets),
-            losing_days=sum(net < 0 for net in nets),
-            longest_winning_streak_days=streaks.winning,
-            longest_losing_streak_days=streaks.losing,
+            winning_days=of_days.winning_days,
+            losing_days=of_days.losing_days,
+            longest_winning_streak_days=of_days.streaks.winning,
+            longest_losing_streak_days=of_days.streaks.losing,
         ),
     )

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from aggregators import calendar, statistics
+from aggregators.record import days_so_far
 from api.auth.principal import caller
 from api.freshness import RECEIVED, fresh, same_minute
 from api.routing import json_answer, parse_query
@@ -24,7 +25,6 @@ from api.trades.parameters import (
     Period,
     asked_period,
     asked_rows,
-    days_so_far,
     local_date,
     question,
     trade_filters,

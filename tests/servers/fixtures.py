@@ -19,7 +19,7 @@ from tests.servers import timescale as timescale_servers
 from tests.servers.missing import ServerMissingError
 from tests.servers.server import Server
 
-KAFKA, TIMESCALE, REDIS = "Apache Kafka", "TimescaleDB", "Redis"
+KAFKA, TIMESCALE, REDIS, POPPLER = "Apache Kafka", "TimescaleDB", "Redis", "pdftotext"
 CANNOT = "cannot be had here"
 _WHY = pytest.StashKey[dict[str, str]]()
 
@@ -122,7 +122,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """One line for each server that is missing. The reports tell of it, since tests may have run in other processes."""
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    for name in (KAFKA, TIMESCALE):
+    for name in (KAFKA, TIMESCALE, REDIS, POPPLER):
         why = [text.partition(f"{name} {CANNOT}: ")[2] for text in skipped if f"{name} {CANNOT}" in text]
         if why:
             reason = why[0].rstrip("')")
