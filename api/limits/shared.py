@@ -111,8 +111,7 @@ class SharedLimits:
         for at in range(0, len(taken), _AT_ONCE):
             part = taken[at : at + _AT_ONCE]
             try:
-                async with asyncio.timeout(self._timeout_s):
-                    pipeline = self._redis.pipeline(transaction=False)
+                async with asyncio.timeout(self._timeout_s), self._redis.pipeline(transaction=False) as pipeline:
                     for who, amount in part:
                         arguments = (buckets.rate, buckets.capacity, amount)
                         await self._take(keys=[f"{_PREFIX}{buckets.name}:{who}"], args=arguments, client=pipeline)
@@ -144,8 +143,7 @@ class SharedLimits:
         if not self.available:
             return
         try:
-            async with asyncio.timeout(self._timeout_s):
-                pipeline = self._redis.pipeline(transaction=False)
+            async with asyncio.timeout(self._timeout_s), self._redis.pipeline(transaction=False) as pipeline:
                 for name in forgotten:
                     pipeline.delete(_PREFIX + name)
                 for name in taken_back:
