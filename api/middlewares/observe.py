@@ -7,6 +7,7 @@ import itertools
 import re
 import secrets
 import time
+from functools import partial
 
 from aiohttp import web
 
@@ -67,23 +68,38 @@ def _new_id() -> str:
 
 
 async def _timely(request: web.Request, handler: Handler, seconds: float) -> web.StreamResponse:
-    """What the handler answers. A stream may last, but its head has to be there in time, as any answer. Raises RequestTooSlow."""
+    """What the handler answers. The head of the answer has to be there in time, counted from when the request was whole.
+
+    A body has a time of its own (api.connections), and a stream may last. Raises RequestTooSlow.
+    """
+    body = request.content
+    limit = asyncio.timeout(seconds if body.is_eof() else None)
     try:
-        async with asyncio.timeout(seconds) as request[_TIME]:
+        async with limit:
+            request[_TIME] = limit
+            if not body.is_eof():
+                body.on_eof(partial(_begin, request, seconds))
             return await handler(request)
     except TimeoutError as error:
-        if request[_TIME].expired():
+        if limit.expired():
             raise RequestTooSlow from error
         raise
     finally:
-        del request[_TIME]
+        request.pop(_TIME, None)
+
+
+def _begin(request: web.Request, seconds: float) -> None:
+    """The request is whole. Its answer may be under way already."""
+    limit = request.get(_TIME)
+    if limit is not None and not limit.expired():
+        limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 async def mark(request: web.Request, response: web.StreamResponse) -> None:
     """Writes on every head, a stream's too, which request it answers, how long that took (in seconds), and what browsers must know."""
     if isinstance(response, Ready):
         return  # it has all that
-    time_limit = request.get(_TIME)
+    time_limit = request.pop(_TIME, None)
     if time_limit is not None and not time_limit.expired():
         time_limit.reschedule(None)
     headers = response.headers

@@ -39,27 +39,27 @@ def told(reply: Reply) -> tuple[int, int, int]:
 
 async def test_a_key_has_a_minutes_requests_and_is_told_how_many_are_left(service_database: str) -> None:
     clock = Ticking()
-    async with running(service_database, edge=Edge(rates=Rates(requests_per_minute=6, clock=clock))) as api:
-        async with another(api, "Other") as other:
-            left = [told(await api.get("/api/auth/me")) for _ in range(3)]
-            assert left == [(6, 5, 10), (6, 4, 20), (6, 3, 30)]
-            # What comes from memory counts, too, and says so.
-            kept = [await api.get(STATS) for _ in range(3)]
-            assert [told(reply)[1] for reply in kept] == [2, 1, 0]
-            assert kept[-1].headers["RateLimit-Policy"] == "6;w=60"
-            for path in (STATS, "/api/auth/me"):
-                refused = await api.get(path)
-                assert (refused.status, refused.headers["Retry-After"]) == (429, "10")
-            refused = await api.get("/users/top")
-            assert (refused.json["statusCode"], refused.headers["Retry-After"], told(refused)) == (
-                429,
-                "10",
-                (6, 0, 60),
-            )
-            assert (await other.get(STATS)).status == 200
-            clock.now += 10
-            assert (await api.get(STATS)).status == 200
-            assert (await api.get(STATS)).json["title"] == "Too many requests"
+    edge = Edge(rates=Rates(requests_per_minute=6, clock=clock))
+    async with running(service_database, edge=edge) as api, another(api, "Other") as other:
+        left = [told(await api.get("/api/auth/me")) for _ in range(3)]
+        assert left == [(6, 5, 10), (6, 4, 20), (6, 3, 30)]
+        # What comes from memory counts, too, and says so.
+        kept = [await api.get(STATS) for _ in range(3)]
+        assert [told(reply)[1] for reply in kept] == [2, 1, 0]
+        assert kept[-1].headers["RateLimit-Policy"] == "6;w=60"
+        for path in (STATS, "/api/auth/me"):
+            refused = await api.get(path)
+            assert (refused.status, refused.headers["Retry-After"]) == (429, "10")
+        refused = await api.get("/users/top")
+        assert (refused.json["statusCode"], refused.headers["Retry-After"], told(refused)) == (
+            429,
+            "10",
+            (6, 0, 60),
+        )
+        assert (await other.get(STATS)).status == 200
+        clock.now += 10
+        assert (await api.get(STATS)).status == 200
+        assert (await api.get(STATS)).json["title"] == "Too many requests"
 
 
 async def test_an_address_has_its_own_limit_and_so_has_whoever_tries_credentials(service_database: str) -> None:
