@@ -28,6 +28,8 @@ from api.auth import providers
 from api.auth.routes import routes as auth_routes
 from api.cache import routes as cache
 from api.cache.collector import CacheCollector
+from api.client_address import PROXIES
+from api.cors import CORS
 from api.middlewares.identity import identify
 from api.middlewares.observe import mark, observe
 from api.organizations import inviting, people
@@ -66,6 +68,7 @@ def all_routes(services: Services) -> list[Route]:
             services.authenticator,
             passwords=services.passwords,
             open_registration=services.open_registration,
+            sign_ins=services.edge.sign_ins,
         ),
         *providers.ROUTES,
         *organizations.ROUTES,
@@ -90,7 +93,13 @@ def application(services: Services) -> web.Application:
         client_max_size=services.max_body_bytes + 1,
     )
     app[SERVICES] = services
-    readers = app[READERS] = Readers(services.authenticator)
+    app[PROXIES] = services.edge.proxies
+    app[CORS] = services.edge.cors
+    readers = app[READERS] = Readers(
+        services.authenticator,
+        per_credential=services.edge.streams_per_credential,
+        waiting_per_address=services.edge.waiting_sockets_per_address,
+    )
     announcements = app[ANNOUNCEMENTS] = Announcements(services.database, services.hub)
     app[SUBJECTS] = subjects()
     if services.cache is not None:

@@ -57,8 +57,9 @@ async def accept(request: web.Request) -> web.StreamResponse:
     content_type = request.content_type
     if content_type not in CONTENT_TYPES:
         raise Problem(415, f"Content-Type: {content_type} is not taken; known are {', '.join(sorted(CONTENT_TYPES))}")
-    body = await _body(request, parts.max_body_bytes)
     organization = caller(request).organization
+    parts.edge.rates.before_events(organization)
+    body = await _body(request, parts.max_body_bytes)
     try:
         if len(body) > _THREAD_ABOVE:
             work = partial(_take, parts, organization, body, content_type, packed=True)
@@ -71,6 +72,7 @@ async def accept(request: web.Request) -> web.StreamResponse:
     except TooManyEvents as error:
         raise Problem(413, str(error)) from None
     del body
+    parts.edge.rates.take_events(organization, taken.size)
     rejected = await _publish(parts, taken)
     accepted = taken.size - len(rejected)
     if accepted and parts.cache is not None and parts.log_status is None:
@@ -202,7 +204,7 @@ ROUTES = [
         answer=Accepted,
         status=202,
         tags=("events",),
-        errors=(400, 413, 415, 422, 503),
+        errors=(400, 408, 413, 415, 422, 503),
     ),
     Route(
         "GET",

@@ -54,6 +54,7 @@ ROUTES = [
         tags=("operations",),
         errors=(503,),
         anonymous=True,
+        limited=False,
     ),
     Route("GET", "/metrics", prometheus, "Prometheus metrics", scope=None, media="text/plain", tags=("operations",)),
 ]

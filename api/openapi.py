@@ -71,7 +71,12 @@ def _operation(route: Route, known: dict[int, Any], components: dict[str, Any]) 
         }
     content: dict[str, Any] = {"schema": known[id(route.answer)]} if route.answer is not None else {}
     operation["responses"][str(route.status)]["content"] = {route.media: content}
-    failures = {*route.errors, *((400,) if route.query else ()), *((401, 403, 503) if route.scope else ())}
+    failures = {
+        *route.errors,
+        *((400,) if route.query else ()),
+        *((401, 403, 503) if route.scope else ()),
+        *((429,) if route.limited else ()),
+    }
     media, error = (
         ("application/json", APIError) if of_video_feed(route.path) else ("application/problem+json", ProblemDetails)
     )
@@ -116,6 +121,11 @@ _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Str
 <p>Send <code>Authorization: Bearer &lt;API key&gt;</code>. The machine-readable form is
 <a href="/openapi.json">openapi.json</a> (OpenAPI 3.1).</p>{sections}</main></body></html>"""
 
+POLICY = (
+    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""What the page may load: its style sheet, and an icon that is none."""
+
 STYLE = """:root{color-scheme:light dark;--line:#d9dee5;--dim:#5b6673;--tone:#2f5fd0}
 @media(prefers-color-scheme:dark){:root{--line:#333c48;--dim:#9aa7b6;--tone:#86a8ff}}
 body{font:16px/1.5 system-ui,sans-serif;margin:0}main{max-width:56rem;margin:0 auto;padding:2rem 1.25rem 4rem}
@@ -134,7 +144,7 @@ def routes(others: Sequence[Route], version: str) -> list[Route]:
 
     async def docs(_: web.Request) -> web.StreamResponse:
         """The same for people."""
-        return web.Response(text=page, content_type="text/html")
+        return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": POLICY})
 
     async def style(_: web.Request) -> web.StreamResponse:
         """The docs page's style sheet."""

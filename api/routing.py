@@ -39,6 +39,8 @@ class Route:
     errors: tuple[int, ...] = field(default=())
     anonymous: bool = False
     """Whether credentials are not even looked at: for what must answer whatever is sent along."""
+    limited: bool = True
+    """Whether requests count for their caller's limit. What load balancers ask does not: all their callers would share it."""
     organization: str | None = None
     """The query parameter that names the organization to act for, as the header X-Organization-ID does."""
     kinds: tuple[str, ...] | Callable[[web.Request], tuple[str, ...]] = ()

@@ -15,6 +15,7 @@ from api.auth.authenticate import Authenticator
 from api.auth.passwords import Passwords
 from api.cache.answers import CacheHealth, ResponseCache
 from api.disk import Disk
+from api.edge import Edge
 from api.observation import Observation
 from api.request_counts import RequestCounts
 from api.stream.hub import Hub
@@ -62,6 +63,8 @@ class Services:
     """The disk to watch; None where there is none of ours."""
     cache_hit_rate: Callable[[], float | None] | None = None
     """The share of reads that the cache answered, in %; None without a cache."""
+    edge: Edge = field(default_factory=Edge)
+    """The bounds that callers meet."""
     cache_health: Callable[[], CacheHealth] | None = None
     """How the cache is; None without a cache."""
 

@@ -28,6 +28,7 @@ from api.serve import require_free, serving
 from api.services import Services
 from api.stream.hub import Hub
 from front import kafka
+from front.bounds import bounds, connection_times
 from front.caching import response_cache
 from front.credentials import CREDENTIALS, jwt_secret, keep_credentials, refresh_url
 from front.database import database_url
@@ -113,6 +114,7 @@ async def service(
         hub = Hub(database, observation)
         await hub.start()
         cache = await stack.enter_async_context(response_cache(settings, database))
+        edge = await stack.enter_async_context(bounds(settings))
         services = Services(
             database=database,
             log=opened.log,
@@ -137,6 +139,7 @@ async def service(
             open_registration=settings.open_registration,
             log_status=_status_of(opened.monitor),
             cache=cache,
+            edge=edge,
             cache_hit_rate=cache.hit_rate if cache else None,
             cache_health=cache.health if cache else None,
             stall_s=settings.stall_seconds,
@@ -148,7 +151,9 @@ async def service(
         if shared and join is None:
             await require_free(settings.host, settings.port)
         asked = join.port if join else settings.port
-        port = await stack.enter_async_context(serving(application(services), settings.host, asked, shared=shared))
+        port = await stack.enter_async_context(
+            serving(application(services), settings.host, asked, shared=shared, times=connection_times(settings))
+        )
         if whole:
             await stack.enter_async_context(
                 housekeeping(database, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)

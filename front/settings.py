@@ -38,6 +38,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     collect_host: whether `run` collects this host's own metrics, and each API process those of its requests.
     log_format: console or json. log_level: debug to error.
     public_operations: whether /metrics, /cache/metrics, /health/detailed and /api/performance are open without a credential.
+    cors_origins: whose pages may read answers. trusted_proxies: networks whose X-Forwarded-For is believed. Both are comma-separated.
+    requests_per_minute: by credential; anonymous_requests_per_minute: by address; sign_ins_per_minute: failed ones by address and by
+    account; events_per_second: by organization; 0 is no limit. streams_per_credential, waiting_sockets_per_address: open at once.
+    head_seconds, body_seconds, request_seconds: for the head of a request, its body, and the head of the answer.
     retention_days: age at which archived raw events are dropped (default: never). compress_after_days: age at which TimescaleDB's
     community edition compresses a day of raw events.
     topic_prefix: what Kafka's topics' names start with. partitions, log_retention_hours, replication: of topics that are made.
@@ -80,6 +84,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     supabase_organization: UUID | None = None
     collect_host: bool = True
     public_operations: bool | None = None
+    cors_origins: str | None = None
+    trusted_proxies: str | None = None
+    requests_per_minute: Annotated[int, msgspec.Meta(ge=0)] = 1_200_000
+    anonymous_requests_per_minute: Annotated[int, msgspec.Meta(ge=0)] = 6_000
+    sign_ins_per_minute: Annotated[int, msgspec.Meta(ge=0)] = 5
+    events_per_second: Annotated[int, msgspec.Meta(ge=0)] = 500_000
+    streams_per_credential: Annotated[int, msgspec.Meta(ge=1)] = 20_000
+    waiting_sockets_per_address: Annotated[int, msgspec.Meta(ge=1)] = 100
+    head_seconds: Annotated[float, msgspec.Meta(ge=1, le=600)] = 10.0
+    body_seconds: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 30.0
+    request_seconds: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 60.0
     topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "streamgauge"
     partitions: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 8
     log_retention_hours: Annotated[int, msgspec.Meta(ge=1)] = 168
@@ -103,6 +118,7 @@ NAMES = {
     "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
     "jwt_secret": "JWT_SECRET",
     "redis_url": "REDIS_URL",
+    "cors_origins": "CORS_ORIGINS",
     "access_token_minutes": "ACCESS_TOKEN_EXPIRE_MINUTES",
     "auth0_domain": "AUTH0_DOMAIN",
     "auth0_audience": "AUTH0_AUDIENCE",

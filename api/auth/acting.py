@@ -7,6 +7,7 @@ from uuid import UUID
 from aiohttp import web
 
 from api.auth.principal import caller
+from api.client_address import client_address
 from api.errors import Problem
 from api.services import services
 from storage.audit import Actor
@@ -18,4 +19,4 @@ def person_acting(request: web.Request) -> tuple[UUID, Actor]:
     if principal.account is None:
         raise Problem(403, "an API key cannot do this: sign in")
     now = services(request).authenticator.now()
-    return principal.account, Actor(principal.account, principal.email, request.remote, now)
+    return principal.account, Actor(principal.account, principal.email, client_address(request), now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Who = tuple[str, str]
 
@@ -28,17 +28,35 @@ class Attempts:
 
     def begin(self, who: Who) -> float:
         """Counts an attempt and returns 0; where there were too many, counts none and returns the seconds to wait."""
+        return self.begin_all((who,))
+
+    def begin_all(self, whos: Sequence[Who]) -> float:
+        """The same for several at once: it counts for all of them, or for none where one of them has to wait."""
         now = self._clock()
-        times = self._begun.setdefault(who, deque())
+        wait = max(self._wait(who, now) for who in whos)
+        if wait > 0:
+            return wait
+        for who in whos:
+            self._begun.setdefault(who, deque()).append(now)
+            self._begun.move_to_end(who)
+        while len(self._begun) > self._most:
+            self._begun.popitem(last=False)
+        return 0.0
+
+    def _wait(self, who: Who, now: float) -> float:
+        times = self._begun.get(who)
+        if times is None:
+            return 0.0
         self._begun.move_to_end(who)
         while times and now - times[0] >= self._seconds:
             times.popleft()
-        if len(times) >= self._limit:
-            return self._seconds - (now - times[0])
-        times.append(now)
-        if len(self._begun) > self._most:
-            self._begun.popitem(last=False)
-        return 0.0
+        return self._seconds - (now - times[0]) if len(times) >= self._limit else 0.0
+
+    def take_back(self, whos: Sequence[Who]) -> None:
+        """The newest attempt of each was none."""
+        for who in whos:
+            if times := self._begun.get(who):
+                times.pop()
 
     def succeed(self, who: Who) -> None:
         """Forgets the attempts of somebody who knew the password."""

@@ -94,6 +94,10 @@ class Authenticator:
         """Whether it is not yet that time on the clock."""
         return self.clock() < moment
 
+    def knows(self, request: web.Request) -> bool:
+        """Whether somebody was let in with the same headers of late: it costs nothing to look at them again. Raises Problem 400."""
+        return _given(request) in self._let_in
+
     async def authenticate(self, request: web.Request) -> Principal | None:
         """Who asks; None where there is no credential (or only the cookie of a session that has ended).
 
@@ -101,9 +105,7 @@ class Authenticator:
         sent by another site, 400 for headers that cannot be read. Where there are several credentials, the first in
         the order of this function counts.
         """
-        authorization, key = _single(request, "Authorization"), _single(request, "X-API-Key")
-        organization = _single(request, ORGANIZATION_HEADER)
-        given = (authorization, key, organization)
+        given = authorization, key, organization = _given(request)
         known = self._let_in.get(given)
         if known is not None and self.clock() < known[1]:
             request[LET_IN_UNTIL] = known[1]
@@ -261,6 +263,11 @@ class Authenticator:
 
 
 _NONE: list[str] = []
+
+
+def _given(request: web.Request) -> tuple[str | None, str | None, str | None]:
+    """The headers that credentials stand in, and the one that names an organization."""
+    return _single(request, "Authorization"), _single(request, "X-API-Key"), _single(request, ORGANIZATION_HEADER)
 
 
 def _single(request: web.Request, name: str) -> str | None:

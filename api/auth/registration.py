@@ -16,6 +16,7 @@ from api.auth.authenticate import Authenticator
 from api.auth.passwords import MOST_CHARACTERS, Passwords
 from api.auth.principal import Principal, caller, not_signed_in
 from api.auth.sign_in import NO_STORE
+from api.client_address import client_address, neighbourhood
 from api.entered import checked_address, checked_name, read_json
 from api.errors import Problem
 from api.routing import Route, json_answer
@@ -137,13 +138,13 @@ class Registering:
             raise Problem(403, "registration is closed; ask an organization's owner for an invitation")
         address = checked_address(email)
         checked_password(password)
-        wait = self._attempts.begin((request.remote or "", ""))
+        wait = self._attempts.begin((neighbourhood(client_address(request)), ""))
         if wait > 0:
             raise Problem(
                 429, "too many accounts were registered from here", headers={"Retry-After": str(math.ceil(wait))}
             )
         new = NewAccount(address, await self._passwords.hash(password), name, plan or FIRST_PLAN)
-        by = Actor(None, address, request.remote, self._authenticator.now())
+        by = Actor(None, address, client_address(request), self._authenticator.now())
         try:
             return await register_account(self._database, new, invitation, by)
         except EmailTaken:

@@ -6,12 +6,12 @@ import secrets
 import time
 from collections.abc import Callable
 
-from api.auth.attempts import Attempts
 from api.auth.authenticate import Authenticator
 from api.auth.passwords import Passwords
 from api.auth.registration import Registering
 from api.auth.sign_in import SignIn
 from api.auth.whoami import WhoAmI
+from api.limits.sign_ins import SignIns
 from api.routing import Route
 from storage.database import Database
 
@@ -29,11 +29,12 @@ def routes(
     token: Callable[[], str] = new_token,
     clock: Callable[[], float] = time.monotonic,
     open_registration: bool = True,
+    sign_ins: SignIns | None = None,
 ) -> list[Route]:
     """Registering, signing in and out, and who one is. One `Passwords` for all: it bounds what hashing may take."""
     passwords = passwords or Passwords()
     return [
         *Registering(database, authenticator, passwords, clock, is_open=open_registration).routes(),
-        *SignIn(database, authenticator, passwords, Attempts(clock=clock), token).routes(),
+        *SignIn(database, authenticator, passwords, sign_ins or SignIns(clock=clock), token).routes(),
         *WhoAmI(database, authenticator, token).routes(),
     ]

@@ -10,13 +10,14 @@ import msgspec
 from aiohttp import web
 
 from api.auth import cookies
-from api.auth.attempts import Attempts
 from api.auth.authenticate import Authenticator
 from api.auth.login_form import Login, read_login
 from api.auth.passwords import Passwords
 from api.auth.principal import not_signed_in
+from api.client_address import client_address
 from api.entered import is_address, read_json
 from api.errors import Problem
+from api.limits.sign_ins import SignIns
 from api.routing import Route, json_answer
 from storage import identity, refresh_tokens, sessions
 from storage.audit import Actor
@@ -70,13 +71,13 @@ class SignIn:
         database: Database,
         authenticator: Authenticator,
         passwords: Passwords,
-        attempts: Attempts,
+        sign_ins: SignIns,
         new_token: Callable[[], str],
     ) -> None:
         self._database = database
         self._authenticator = authenticator
         self._passwords = passwords
-        self._attempts = attempts
+        self._sign_ins = sign_ins
         self._new_token = new_token
 
     async def login(self, request: web.Request) -> web.Response:
@@ -85,11 +86,12 @@ class SignIn:
         if login.session:
             # Another site must not sign its visitors in to an account of its own choice.
             cookies.require_same_origin(request)
-        who = (request.remote or "", login.who.lower())
-        wait = self._attempts.begin(who)
-        if wait > 0:
+        begun = await self._sign_ins.begin(client_address(request), login.who)
+        if begun.wait > 0:
             raise Problem(
-                429, "too many failed attempts to sign in", headers={"Retry-After": str(math.ceil(wait)), **NO_STORE}
+                429,
+                "too many failed attempts to sign in",
+                headers={"Retry-After": str(math.ceil(begun.wait)), **NO_STORE},
             )
         # PostgreSQL has no NUL in texts: nobody has such an address, and it takes as long to say so.
         account = None if "\x00" in login.who else await identity.find_account(self._database, login.who)
@@ -98,10 +100,10 @@ class SignIn:
             reason = "disabled" if knows else "password" if account else "address"
             # What has not the shape of an address may be a password in the wrong field.
             shown = login.who.lower() if is_address(login.who) else None
-            self._authenticator.arrivals.failed(account.id if account else None, shown, request.remote, reason)
+            self._authenticator.arrivals.failed(account.id if account else None, shown, client_address(request), reason)
             raise not_signed_in("the e-mail address or the password is wrong")
-        self._attempts.succeed(who)
-        by = Actor(account.id, account.email, request.remote, self._authenticator.now())
+        await self._sign_ins.succeed(begun)
+        by = Actor(account.id, account.email, client_address(request), self._authenticator.now())
         if not login.session:
             return self._answer(account.id, await refresh_tokens.sign_in(self._database, by, account.id))
         access = await identity.find_access(self._database, account.id, None)
@@ -117,7 +119,7 @@ class SignIn:
         A refresh token that comes again ends its whole family: somebody else has it.
         """
         given = await read_json(request, Refresh)
-        by = Actor(None, None, request.remote, self._authenticator.now())
+        by = Actor(None, None, client_address(request), self._authenticator.now())
         rotated = await refresh_tokens.rotate(self._database, given.refresh_token, by)
         if rotated is None:
             raise not_signed_in("the refresh token is unknown, used, revoked or expired; sign in again")
@@ -134,7 +136,7 @@ class SignIn:
         if link is None:
             return web.Response(status=410, text=_LINK_IS_GONE, content_type="text/html", headers=headers)
         response = web.Response(status=303, headers={"Location": "/", **headers})
-        by = Actor(link.account, link.email, request.remote, self._authenticator.now())
+        by = Actor(link.account, link.email, client_address(request), self._authenticator.now())
         await self._open_session(request, response, by, link.account, link.organization, "link")
         return response
 

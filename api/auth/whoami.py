@@ -12,6 +12,7 @@ from api.auth import cookies
 from api.auth.authenticate import Authenticator
 from api.auth.principal import caller, not_signed_in
 from api.auth.sign_in import NO_STORE
+from api.client_address import client_address
 from api.errors import Problem
 from api.routing import Route, json_answer
 from storage import identity, sessions
@@ -106,7 +107,7 @@ class WhoAmI:
                 422, "organization_id: expected an organization's id, a UUID", parameter="organization_id"
             ) from None
         now = self._authenticator.now()
-        by = Actor(principal.account, principal.email, request.remote, now)
+        by = Actor(principal.account, principal.email, client_address(request), now)
         organization = await sessions.switch_browser_session(self._database, principal.session, wanted, now=now, by=by)
         if organization is None:
             raise Problem(403, "organization_id: this is not an organization of yours", parameter="organization_id")

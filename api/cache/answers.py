@@ -154,21 +154,22 @@ class ResponseCache:
         """Whether answers may be given from memory: the database was heard from."""
         return self._clock() < self._good_until
 
-    def quick(self, request: web.Request, let_in: Callable[[float], bool]) -> Ready | None:
-        """The answer to a request of which everything was sent before, to the last byte; None where more must be looked at.
+    def quick(
+        self, request: web.Request, let_in: Callable[[float], bool], admits: Callable[[Principal], bool]
+    ) -> tuple[Ready, Principal] | None:
+        """The answer to a request of which everything was sent before, to the last byte, and who asks; None where more must be looked at.
 
-        `let_in`: whether it is not yet that time on the authenticator's clock. Whoever bounds what a principal may ask in a time has
-        to look at the shortcut's, too.
+        `let_in`: whether it is not yet that time on the authenticator's clock. `admits` counts a request that is answered.
         """
         shortcut = self.memory.shortcuts.get((request.raw_path, request.raw_headers))
         if shortcut is None or not let_in(shortcut.let_in_until) or request.method != "GET":
             return None
         entry = shortcut.entry
-        if not self._good(entry, request[RECEIVED]):
+        if not self._good(entry, request[RECEIVED]) or not admits(shortcut.principal):
             return None
         self.hits += 1
         self.memory.used(entry)
-        return self._ready(entry, shortcut.variant, shortcut.unchanged)
+        return self._ready(entry, shortcut.variant, shortcut.unchanged), shortcut.principal
 
     async def answer(
         self, request: web.Request, route: Route, principal: Principal, handler: Handler

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-CONSTANT = {"X-Content-Type-Options": "nosniff", "Server": "streamgauge"}
-"""What stands in every head. aiohttp would name itself, Python and both versions."""
+from api.headers import CONSTANT, DEFAULTS
 
 _COPIED = 64 * 1024
 """Smaller bodies are sent together with their head."""
@@ -22,7 +21,7 @@ def head(status: int, headers: Mapping[str, str], size: int | None) -> bytes:
     lines = [f"HTTP/1.1 {status} {_REASONS[status]}"]
     if size is not None:
         lines.append(f"Content-Length: {size}")
-    return ("\r\n".join(lines) + "\r\n").encode() + _lines({**CONSTANT, **headers})
+    return ("\r\n".join(lines) + "\r\n").encode() + _lines({**DEFAULTS, **headers, **CONSTANT})
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:
@@ -46,9 +45,9 @@ class Ready(web.StreamResponse):
         self._moving = b""
         self._gone = False
 
-    def mark(self, request_id: str, seconds: float) -> None:
-        """Says which request it answers, and how long that took."""
-        text = f"X-As-Of: {self._as_of}\r\nX-Request-ID: {request_id}\r\nX-Process-Time: {seconds:.6f}\r\n"
+    def mark(self, request_id: str, seconds: float, more: str = "") -> None:
+        """Says which request it answers, and how long that took. `more` are lines of the head that differ between requests."""
+        text = f"X-As-Of: {self._as_of}\r\nX-Request-ID: {request_id}\r\nX-Process-Time: {seconds:.6f}\r\n{more}"
         self._moving = text.encode()
 
     @property

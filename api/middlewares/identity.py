@@ -9,6 +9,7 @@ from aiohttp.typedefs import Middleware
 
 from api.auth.authenticate import ORGANIZATION_HEADER
 from api.auth.principal import PRINCIPAL, not_signed_in
+from api.client_address import client_address
 from api.errors import Problem
 from api.routing import Handler, Route
 from api.services import services
@@ -19,21 +20,34 @@ def identify(routes: Mapping[tuple[str, str], Route]) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        rates = services(request).edge.rates
         resource = request.match_info.route.resource
         route = routes.get((request.method, resource.canonical if resource is not None else ""))
         if route is None:
             # Only what will end in 404 or 405 comes through: a path that was mounted past the table is closed.
             if resource is not None:
                 raise Problem(403, "this path is open to nobody")
+            rates.request(request, None)
             return await handler(request)
         if route.scope is None and route.anonymous:
+            if route.limited:
+                rates.request(request, None)
             return await handler(request)
         authenticator = services(request).authenticator
-        principal = await authenticator.authenticate(request)
+        if not authenticator.knows(request):
+            rates.stranger(request)
+        try:
+            principal = await authenticator.authenticate(request)
+        except Problem as problem:
+            if problem.status == 401:
+                # Whoever tries credentials is bounded as whoever has none.
+                rates.request(request, None)
+            raise
+        rates.request(request, principal)
         if principal is not None:
             request[PRINCIPAL] = principal
             by_header = ORGANIZATION_HEADER in request.headers
-            authenticator.arrivals.note(principal, by_header=by_header, address=request.remote)
+            authenticator.arrivals.note(principal, by_header=by_header, address=client_address(request))
         if route.scope is not None:
             if principal is None:
                 raise not_signed_in("sign in, or send an API key or an access token")
@@ -43,7 +57,7 @@ def identify(routes: Mapping[tuple[str, str], Route]) -> Middleware:
                 # Before the handler, and whatever stands between: who acts for whom is decided here alone.
                 asked = request.query[route.organization]
                 principal = request[PRINCIPAL] = await authenticator.acting_for(principal, asked, route.organization)
-                authenticator.arrivals.note(principal, by_header=True, address=request.remote)
+                authenticator.arrivals.note(principal, by_header=True, address=client_address(request))
         if not route.kinds or principal is None or (cache := services(request).cache) is None:
             return await handler(request)
         return await cache.answer(request, route, principal, handler)

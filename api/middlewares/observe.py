@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 import secrets
 import time
+from functools import partial
 
-import structlog
 from aiohttp import web
 
 from api.cache.answers import Settled
-from api.cache.ready import CONSTANT, Ready
+from api.cache.ready import Ready
 from api.compression import compress_answer
-from api.errors import TITLES, Problem
 from api.freshness import known
+from api.headers import CONSTANT, DEFAULTS
+from api.limits.rates import COUNTED_FOR
+from api.middlewares.failures import RequestTooSlow, answer_to
 from api.reception import receive
 from api.routing import Handler
-from storage.database import QueryTooSlow, StorageUnavailable
-from storage.filled import NotFilled
-
-log = structlog.get_logger(__name__)
+from api.services import services
 
 _STARTED = web.RequestKey("started", float)
 _REQUEST_ID = web.RequestKey("request_id", str)
+_TIME = web.RequestKey("time", asyncio.Timeout)
 _IDS = itertools.count(int.from_bytes(secrets.token_bytes(8)))
 _GIVEN_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}").fullmatch
 
@@ -35,39 +36,27 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     parts = receive(request)
     given = request.headers.get("X-Request-ID")
     request_id = request[_REQUEST_ID] = given if given and _GIVEN_ID(given) else _new_id()
-    quick = None if parts.cache is None else parts.cache.quick(request, parts.authenticator.clock_before)
-    if quick is not None:
-        seconds = time.perf_counter() - started
-        quick.mark(request_id, seconds)
-        parts.observation.request(request, quick.status, seconds)
-        parts.requests.answer(request, quick, seconds)
-        return quick
+    edge = parts.edge
+    if parts.cache is not None:
+        quick = parts.cache.quick(request, parts.authenticator.clock_before, edge.rates.admits)
+        if quick is not None:
+            ready, principal = quick
+            seconds = time.perf_counter() - started
+            ready.mark(request_id, seconds, edge.rates.lines(principal) + edge.lines(request))
+            parts.observation.request(request, ready.status, seconds)
+            parts.requests.answer(request, ready, seconds)
+            return ready
     try:
-        response = await handler(request)
-    except Problem as problem:
-        response = problem.response(request.path)
-    except web.HTTPException as error:
-        response = _http(error, request.path)
-    except NotFilled as error:
-        response = Problem(503, str(error), headers={"Retry-After": "5"}).response(request.path)
-    except StorageUnavailable as error:
-        log.warning("storage_unavailable", request_id=request_id, path=request.path, reason=str(error))
-        response = Problem(503, "the database cannot be reached now", headers={"Retry-After": "2"}).response(
-            request.path
-        )
-    except QueryTooSlow:
-        response = Problem(504, "the question took too long; ask for a shorter range or a coarser grain").response(
-            request.path
-        )
-    except Exception:
-        log.exception("request_failed", request_id=request_id, path=request.path)
-        response = Problem(500, f"something went wrong here; the request id is {request_id}").response(request.path)
+        response = edge.cors.preflight(request) or await _timely(request, handler, edge.request_s)
+    except Exception as error:
+        response = answer_to(error, request, request_id)
     if isinstance(response, web.Response) and not isinstance(response, Settled) and not response.prepared:
         _conditional(request, response)
         await compress_answer(request, response)
     seconds = time.perf_counter() - started
     if isinstance(response, Ready):
-        response.mark(request_id, seconds)
+        limit = request[COUNTED_FOR].limit.lines(request[COUNTED_FOR].who) if COUNTED_FOR in request else ""
+        response.mark(request_id, seconds, limit + edge.lines(request))
     parts.observation.request(request, response.status, seconds)
     parts.requests.answer(request, response, seconds)
     return response
@@ -78,24 +67,55 @@ def _new_id() -> str:
     return f"{next(_IDS) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
 
 
+async def _timely(request: web.Request, handler: Handler, seconds: float) -> web.StreamResponse:
+    """What the handler answers. The head of the answer has to be there in time, counted from when the request was whole.
+
+    A body has a time of its own (api.connections), and a stream may last. Raises RequestTooSlow.
+    """
+    body = request.content
+    limit = asyncio.timeout(seconds if body.is_eof() else None)
+    try:
+        async with limit:
+            request[_TIME] = limit
+            if not body.is_eof():
+                body.on_eof(partial(_begin, request, seconds))
+            return await handler(request)
+    except TimeoutError as error:
+        if limit.expired():
+            raise RequestTooSlow from error
+        raise
+    finally:
+        request.pop(_TIME, None)
+
+
+def _begin(request: web.Request, seconds: float) -> None:
+    """The request is whole. Its answer may be under way already."""
+    limit = request.get(_TIME)
+    if limit is not None and not limit.expired():
+        limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
 async def mark(request: web.Request, response: web.StreamResponse) -> None:
-    """Writes on every head, a stream's too, which request it answers and how long that took (in seconds)."""
+    """Writes on every head, a stream's too, which request it answers, how long that took (in seconds), and what browsers must know."""
     if isinstance(response, Ready):
         return  # it has all that
+    time_limit = request.pop(_TIME, None)
+    if time_limit is not None and not time_limit.expired():
+        time_limit.reschedule(None)
+    headers = response.headers
     if _STARTED in request:
-        response.headers["X-Request-ID"] = request[_REQUEST_ID]
-        response.headers["X-Process-Time"] = f"{time.perf_counter() - request[_STARTED]:.6f}"
-    response.headers.update(CONSTANT)
-
-
-def _http(error: web.HTTPException, path: str) -> web.StreamResponse:
-    """aiohttp's own refusals in our shape; a redirect is what it is."""
-    if error.status < 400:
-        raise error
-    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-    details = {404: "there is nothing at this path", 405: "this path does not take that method"}
-    detail = details.get(error.status, TITLES.get(error.status, error.reason or "refused"))
-    return Problem(error.status, detail, headers=headers).response(path)
+        headers["X-Request-ID"] = request[_REQUEST_ID]
+        headers["X-Process-Time"] = f"{time.perf_counter() - request[_STARTED]:.6f}"
+    headers.update(CONSTANT)
+    for name, value in DEFAULTS.items():
+        headers.setdefault(name, value)
+    if COUNTED_FOR in request and response.status != 429:
+        headers.update(request[COUNTED_FOR].limit.headers(request[COUNTED_FOR].who))
+    for name, value in services(request).edge.headers(request).items():
+        if name == "Vary" and (vary := headers.get("Vary")):
+            headers["Vary"] = f"{vary}, {value}"
+        else:
+            headers[name] = value
 
 
 def _conditional(request: web.Request, response: web.Response) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Literal
 
 import structlog
@@ -12,6 +13,8 @@ from aiohttp import web
 
 from api.auth.authenticate import Authenticator
 from api.auth.principal import Principal
+from api.errors import Problem
+from api.limits.rates import credential
 from storage.database import StorageUnavailable
 
 log = structlog.get_logger(__name__)
@@ -29,11 +32,11 @@ class Reader:
     """One open stream: whose it is, its connection, and why it ended where that was not the reader's doing.
 
     `sent` tells how many bytes the connection was given so far; `beat` sends a sign of life, and is called every
-    `HEARTBEAT_S` unless the connection still holds something. Without a principal nobody has signed in yet. Made in the task
-    that serves the stream.
+    `HEARTBEAT_S` unless the connection still holds something. Without a principal nobody has signed in yet, at that
+    `address`. Made in the task that serves the stream.
     """
 
-    __slots__ = ("_principal", "_since", "_taken", "beat", "ended", "sent", "task", "transport")
+    __slots__ = ("_principal", "_since", "_taken", "address", "beat", "ended", "sent", "task", "transport")
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class Reader:
         *,
         sent: Callable[[], int],
         beat: Callable[[], Awaitable[None]] | None = None,
+        address: str = "",
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -49,6 +53,7 @@ class Reader:
         self.transport = transport
         self.sent = sent
         self.beat = beat
+        self.address = address
         self.ended: End | None = None
         self._principal = principal
         self._taken = -1
@@ -85,8 +90,14 @@ class Reader:
 class Readers:
     """All open streams. A stream is in it while it is served (`reading`)."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(
+        self, authenticator: Authenticator, *, per_credential: int = 20_000, waiting_per_address: int = 100
+    ) -> None:
+        """At most so many are open with one credential, and so many wait at one address for somebody to sign in."""
         self._authenticator = authenticator
+        self._per_credential = per_credential
+        self._waiting_per_address = waiting_per_address
+        self._open: Counter[Hashable] = Counter()
         self._by_principal: dict[Principal, set[Reader]] = {}
         # A wheel: every second one of the spokes gets its heartbeat, so that they do not all beat at once.
         self._wheel: list[set[Reader]] = [set() for _ in range(max(1, round(HEARTBEAT_S)))]
@@ -131,17 +142,34 @@ class Readers:
             self._wheel[self._spokes.pop(reader)].discard(reader)
             self._forget(reader)
 
+    def require_room(self, principal: Principal | None, address: str = "") -> None:
+        """Raises Problem 429 where the credential, or without one the address, has as many streams open as it may."""
+        who, most = (
+            (("waiting", address), self._waiting_per_address)
+            if principal is None
+            else (credential(principal), self._per_credential)
+        )
+        if self._open[who] >= most:
+            raise Problem(429, f"{most} streams are open already; close some", headers={"Retry-After": "5"})
+
     def change(self, reader: Reader, principal: Principal) -> None:
-        """From now on the stream is this principal's."""
+        """From now on the stream is this principal's. Raises Problem 429 where they have as many as they may."""
+        if reader.principal is None or credential(reader.principal) != credential(principal):
+            self.require_room(principal)
         self._forget(reader)
         reader._principal = principal
         self._keep(reader)
 
     def _keep(self, reader: Reader) -> None:
+        self._open[_who(reader)] += 1
         if reader.principal is not None:
             self._by_principal.setdefault(reader.principal, set()).add(reader)
 
     def _forget(self, reader: Reader) -> None:
+        who = _who(reader)
+        self._open[who] -= 1
+        if not self._open[who]:
+            del self._open[who]
         if reader.principal is None:
             return
         shared = self._by_principal[reader.principal]
@@ -184,6 +212,10 @@ class Readers:
                     except Exception as error:
                         log.debug("heartbeat_failed", reason=type(error).__name__)
             self._at = (self._at + 1) % len(self._wheel)
+
+
+def _who(reader: Reader) -> Hashable:
+    return ("waiting", reader.address) if reader.principal is None else credential(reader.principal)
 
 
 READERS = web.AppKey("readers", Readers)

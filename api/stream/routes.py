@@ -57,6 +57,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     parameters = parse_query(request, StreamQuery)
     parts = services(request)
     principal: Principal = caller(request)
+    request.config_dict[READERS].require_room(principal)
     source = EventSource(request)
     push: StateStream | EventStream
     if parameters.mode == "state":

@@ -15,7 +15,7 @@ from api.ws.messages import failure
 
 log = structlog.get_logger(__name__)
 
-NOT_SIGNED_IN, NOT_ALLOWED = 4401, 4403
+NOT_SIGNED_IN, NOT_ALLOWED, TOO_MANY = 4401, 4403, 4429
 """Close codes after HTTP's statuses."""
 
 MOST_MESSAGE_BYTES = 64 * 1024

@@ -12,12 +12,13 @@ from aiohttp import WSCloseCode, web
 
 from api.auth.authenticate import wanted_organization
 from api.auth.principal import PRINCIPAL, Principal
+from api.client_address import client_address, neighbourhood
 from api.errors import Problem
 from api.routing import parse_query
 from api.services import Services, services
 from api.stream.announcements import ANNOUNCEMENTS, Announcements
 from api.stream.readers import READERS, End, Reader
-from api.ws.connection import NOT_ALLOWED, NOT_SIGNED_IN, Closed, Connection
+from api.ws.connection import NOT_ALLOWED, NOT_SIGNED_IN, TOO_MANY, Closed, Connection
 from api.ws.messages import Message, NotUnderstood, failure, understood
 from api.ws.sign_in import first_message, signed_in, welcome
 
@@ -79,9 +80,11 @@ async def converse(request: web.Request, kind: type[Conversation]) -> web.Stream
     principal = request.get(PRINCIPAL)
     if principal is not None and not principal.allows("read"):
         raise Problem(403, "this needs the scope read")
+    address = neighbourhood(client_address(request))
+    readers.require_room(principal, address)
     connection = Connection(request)
     await connection.open()
-    reader = Reader(principal, connection.transport, sent=lambda: connection.sent)
+    reader = Reader(principal, connection.transport, sent=lambda: connection.sent, address=address)
     connection.on_overrun = lambda: reader.end("overrun")
     code, reason = int(WSCloseCode.OK), ""
     sending = asyncio.create_task(connection.send_always(), name="socket-sender")
@@ -115,7 +118,7 @@ async def _talk(request: web.Request, connection: Connection, reader: Reader, ki
         principal = await first_message(connection, parts.authenticator, wanted)
         if principal is None:
             return
-        request.config_dict[READERS].change(reader, principal)
+        _belongs(request, reader, principal)
     welcome(connection, principal)
     conversation = kind(connection, reader, parts, request.config_dict[ANNOUNCEMENTS], principal)
     conversation.begin()
@@ -143,5 +146,13 @@ async def _renew(request: web.Request, connection: Connection, reader: Reader, m
     principal = await signed_in(connection, message, authenticator, wanted)
     if reader.principal is not None and principal.organization != reader.principal.organization:
         raise Closed(NOT_ALLOWED, "a connection stays in its organization; open another one")
-    request.config_dict[READERS].change(reader, principal)
+    _belongs(request, reader, principal)
     welcome(connection, principal)
+
+
+def _belongs(request: web.Request, reader: Reader, principal: Principal) -> None:
+    """The connection is this principal's from now on. Raises Closed where they have as many as they may."""
+    try:
+        request.config_dict[READERS].change(reader, principal)
+    except Problem as problem:
+        raise Closed(TOO_MANY, problem.detail) from None

@@ -17,7 +17,7 @@ ROUTES = [
         query=SocketQuery,
         status=101,
         tags=("streams",),
-        errors=(400, 401, 403, 426),
+        errors=(400, 401, 403, 426, 429),
     )
     for path, handler, summary in (
         ("/ws", modelcompare, "ModelCompare's WebSocket: system metrics and comparisons as they change"),

@@ -10,6 +10,7 @@ from aiohttp import WSCloseCode
 
 from api.auth.authenticate import Authenticator
 from api.auth.principal import Principal
+from api.client_address import client_address
 from api.errors import Problem
 from api.ws.connection import NOT_SIGNED_IN, Closed, Connection
 from api.ws.messages import Message, NotUnderstood, failure, understood, write
@@ -45,7 +46,7 @@ async def signed_in(
     try:
         asked = _organization(message, wanted)
         principal = await authenticator.authenticate_bearer(message.token or "", asked)
-        authenticator.arrivals.note(principal, by_header=asked is not None, address=connection.request.remote)
+        authenticator.arrivals.note(principal, by_header=asked is not None, address=client_address(connection.request))
         if not principal.allows("read"):
             raise Problem(403, "this needs the scope read")
     except Problem as problem:

@@ -27,6 +27,8 @@ from api.auth.keys import mint
 from api.auth.linking import ForeignIssuer
 from api.auth.passwords import Passwords
 from api.cache.answers import ResponseCache
+from api.connections import Times
+from api.edge import Edge
 from api.observation import Observation
 from api.serve import serving
 from api.services import Services
@@ -303,6 +305,8 @@ async def running(
     refreshing: bool = True,
     cache: Callable[[Database], ResponseCache] = ResponseCache,
     issuers: Sequence[ForeignIssuer] = (),
+    edge: Edge | None = None,
+    times: Times | None = None,
 ) -> AsyncIterator[Api]:
     """The service; over the database of a `known` one it is that one started again, with the same organization and key.
 
@@ -333,13 +337,14 @@ async def running(
         configuration={"version": "test"},
         cache=cache(database),
         passwords=Passwords(hasher=QUICK),
+        edge=edge or Edge(),
     )
     app = application(services)
     numbers = known.numbers if known else [0]
     scheduler = asyncio.create_task(_refresh_always(database, clock) if refreshing else asyncio.sleep(0))
     try:
         async with (
-            serving(app, "127.0.0.1", free_port()) as port,
+            serving(app, "127.0.0.1", free_port(), times=times) as port,
             aiohttp.ClientSession() as session,
         ):
             yield Api(f"http://127.0.0.1:{port}", services, clock, made[0], session, made[1], numbers, app)
