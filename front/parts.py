@@ -37,7 +37,7 @@ from front.caching import response_cache
 from front.event_log import event_log
 from front.filling import filling
 from front.issuers import foreign_issuers, issuer_names, require_organizations
-from front.settings import InvalidSetting, Settings
+from front.settings import InvalidSetting, Settings, variable
 from ingest.collectors.host import HostCollector
 from ingest.collectors.incarnation import incarnation
 from ingest.events import Event
@@ -68,6 +68,11 @@ def database_url(settings: Settings) -> Iterator[str]:
     if settings.database_url:
         yield settings.database_url
         return
+    for field in ("api_database_url", "sink_database_url", "jobs_database_url"):
+        if getattr(settings, field) is not None:
+            raise InvalidSetting(
+                f"{variable(field)}: is another login to the database of DATABASE_URL, which is not set"
+            )
     server = EmbeddedPostgres(settings.data)
     url = server.start()
     log.info("embedded_postgresql", cluster=str(server.cluster))
@@ -141,9 +146,7 @@ async def service(
     async with contextlib.AsyncExitStack() as stack:
         url = join.database_url if join else await _entered(stack, database_url(settings))
         unfilled = await asyncio.to_thread(migrate, url, ROLLUPS, compress_after_days=settings.compress_after_days)
-        database = Database(url)
-        await database.open()
-        stack.push_async_callback(database.close)
+        database = await _opened(stack, settings.api_database_url or url)
 
         passwords = Passwords()
         first = await bootstrap(database, lambda: first_secrets(passwords), lambda made: _keep(settings, made))
@@ -154,7 +157,7 @@ async def service(
         observation = Observation(shared=shared)
         computing = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="computing"))
         opened = await stack.enter_async_context(
-            event_log(settings, url, database, observation, computing, with_worker=whole)
+            event_log(settings, settings.sink_database_url or url, database, observation, computing, with_worker=whole)
         )
         hub = Hub(database, observation)
         await hub.start()
@@ -196,10 +199,13 @@ async def service(
         asked = join.port if join else settings.port
         port = await stack.enter_async_context(serving(application(services), settings.host, asked, shared=shared))
         if whole:
-            await stack.enter_async_context(
-                housekeeping(database, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
+            keeping = (
+                database if settings.jobs_database_url is None else await _opened(stack, settings.jobs_database_url)
             )
-            await stack.enter_async_context(filling(url, unfilled))
+            await stack.enter_async_context(
+                housekeeping(keeping, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
+            )
+            await stack.enter_async_context(filling(settings.jobs_database_url or url, unfilled))
         if settings.collect_host:
             name = f"{_hostname()}/api:{port}" + (f"-{join.number}" if join else "")
             tasks(_request_telemetry(opened.log, first.organization, services.requests, name).run)
@@ -229,6 +235,13 @@ async def _entered(stack: contextlib.AsyncExitStack, manager: contextlib.Abstrac
     value = await asyncio.to_thread(manager.__enter__)
     stack.push_async_callback(asyncio.to_thread, manager.__exit__, None, None, None)
     return value
+
+
+async def _opened(stack: contextlib.AsyncExitStack, url: str) -> Database:
+    database = Database(url)
+    await database.open()
+    stack.push_async_callback(database.close)
+    return database
 
 
 @asynccontextmanager
