@@ -45,7 +45,9 @@ async def manage(api: Api) -> None:
     database, by = api.services.database, Actor(None, "ours", None, NOON)
     account = await identity.create_account(database, new_address("manager"), "hash")
     await identity.create_membership(database, account, api.organization, "owner")
-    await invite(database, api.organization, "guest@example.com", "member", "token", replace(by, account=account))
+    await invite(
+        database, api.organization, "guest@example.com", "member", new_address("token"), replace(by, account=account)
+    )
 
 
 async def test_no_answer_holds_a_byte_of_anothers(api: Api) -> None:
