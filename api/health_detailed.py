@@ -104,7 +104,7 @@ async def detailed(request: web.Request) -> web.StreamResponse:
     admit_operations(request)
     parts = services(request)
     try:
-        async with parts.database.owner() as connection:
+        async with parts.database.service() as connection:
             found = await edition(connection)
             scheduler = scheduler_health(await job_runs(connection))
         database = DatabaseHealth("ok", found.name, found.postgresql, found.timescaledb)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from front.settings import Settings
+from front.settings import InvalidSetting, Settings, variable
 from storage.embedded import EmbeddedPostgres
 
 log = structlog.get_logger(__name__)
@@ -19,6 +19,11 @@ def database_url(settings: Settings) -> Iterator[str]:
     if settings.database_url:
         yield settings.database_url
         return
+    for field in ("api_database_url", "sink_database_url", "jobs_database_url"):
+        if getattr(settings, field) is not None:
+            raise InvalidSetting(
+                f"{variable(field)}: is another login to the database of DATABASE_URL, which is not set"
+            )
     server = EmbeddedPostgres(settings.data)
     url = server.start()
     log.info("embedded_postgresql", cluster=str(server.cluster))

@@ -48,7 +48,7 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[_T]])
 
     try:
         with database_url(settings) as url:
-            return asyncio.run(run(url))
+            return asyncio.run(run(settings.api_database_url or url))
     except Problem as problem:
         raise InvalidSetting(escape(problem.detail)) from None
     except StorageUnavailable as error:

@@ -27,7 +27,7 @@ def verify_command(
     """Prints every difference; returns 0 where there is none, else 1."""
     found, chosen = 0, _chosen(names)
     with _gone_is_told(), database_url(settings) as url, _progress(console, "verify", chosen) as report:
-        for difference in verify(url, chosen, start, end, report):
+        for difference in verify(settings.jobs_database_url or url, chosen, start, end, report):
             found += 1
             if found <= SHOWN:
                 _print(difference)
@@ -47,7 +47,7 @@ def rebuild_command(
     """Rebuilds and tells how much; returns 0."""
     chosen = _chosen(names)
     with _gone_is_told(), database_url(settings) as url, _progress(console, "rebuild", chosen) as report:
-        done = rebuild(url, chosen, start, end, report)
+        done = rebuild(settings.jobs_database_url or url, chosen, start, end, report)
     print(f"rebuilt {done} rollup day{'' if done == 1 else 's'}")
     return 0
 

@@ -94,9 +94,7 @@ async def service(
     async with contextlib.AsyncExitStack() as stack:
         url = join.database_url if join else await _entered(stack, database_url(settings))
         unfilled = await asyncio.to_thread(migrate, url, ROLLUPS, compress_after_days=settings.compress_after_days)
-        database = Database(url)
-        await database.open()
-        stack.push_async_callback(database.close)
+        database = await _opened(stack, settings.api_database_url or url)
 
         passwords = Passwords()
         first = await bootstrap(
@@ -109,7 +107,7 @@ async def service(
         observation = Observation(shared=shared)
         computing = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="computing"))
         opened = await stack.enter_async_context(
-            event_log(settings, url, database, observation, computing, with_worker=whole)
+            event_log(settings, settings.sink_database_url or url, database, observation, computing, with_worker=whole)
         )
         hub = Hub(database, observation)
         await hub.start()
@@ -155,10 +153,13 @@ async def service(
             serving(application(services), settings.host, asked, shared=shared, times=connection_times(settings))
         )
         if whole:
-            await stack.enter_async_context(
-                housekeeping(database, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
+            keeping = (
+                database if settings.jobs_database_url is None else await _opened(stack, settings.jobs_database_url)
             )
-            await stack.enter_async_context(filling(url, unfilled))
+            await stack.enter_async_context(
+                housekeeping(keeping, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
+            )
+            await stack.enter_async_context(filling(settings.jobs_database_url or url, unfilled))
         if settings.collect_host:
             name = f"{hostname()}/api:{port}" + (f"-{join.number}" if join else "")
             tasks(request_telemetry(opened.log, first.organization, services.requests, name).run)
@@ -188,6 +189,13 @@ async def _entered(stack: contextlib.AsyncExitStack, manager: contextlib.Abstrac
     value = await asyncio.to_thread(manager.__enter__)
     stack.push_async_callback(asyncio.to_thread, manager.__exit__, None, None, None)
     return value
+
+
+async def _opened(stack: contextlib.AsyncExitStack, url: str) -> Database:
+    database = Database(url)
+    await database.open()
+    stack.push_async_callback(database.close)
+    return database
 
 
 @asynccontextmanager

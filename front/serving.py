@@ -115,7 +115,8 @@ async def _work(settings: Settings, console: Console) -> int:
     url = settings.database_url
     assert url is not None
     async with contextlib.AsyncExitStack() as stack:
-        database, _ = await _opened(stack, settings, url)
+        counting = settings.sink_database_url or url
+        database, _ = await _opened(stack, settings, url, counting)
         observation = Observation()
         telemetry = LogObservation(observation)
         _tell_metrics(stack, settings, observation)
@@ -124,7 +125,7 @@ async def _work(settings: Settings, console: Console) -> int:
         stack.callback(ready.cancel)
         if not await _done_before(stop, ready):
             return 0
-        worker = await stack.enter_async_context(kafka.worker(settings, url, database, partitions, telemetry))
+        worker = await stack.enter_async_context(kafka.worker(settings, counting, database, partitions, telemetry))
         working = asyncio.create_task(worker.run(), name="worker")
         settle()
         console.print("[bold]Streamgauge[/] worker is at work; stop it with Ctrl-C")
@@ -139,12 +140,13 @@ async def _schedule(settings: Settings, console: Console) -> int:
     stop = _stop_signal()
     assert settings.database_url is not None
     async with contextlib.AsyncExitStack() as stack:
-        database, unfilled = await _opened(stack, settings, settings.database_url)
+        keeping = settings.jobs_database_url or settings.database_url
+        database, unfilled = await _opened(stack, settings, settings.database_url, keeping)
         _tell_metrics(stack, settings, Observation())
         await stack.enter_async_context(
             housekeeping(database, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
         )
-        await stack.enter_async_context(filling(settings.database_url, unfilled))
+        await stack.enter_async_context(filling(keeping, unfilled))
         console.print("[bold]Streamgauge[/] scheduler is at work; stop it with Ctrl-C")
         await stop.wait()
         end_for_sure(settings)
@@ -158,10 +160,12 @@ def settle() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-async def _opened(stack: contextlib.AsyncExitStack, settings: Settings, url: str) -> tuple[Database, list[str]]:
-    """The database, migrated, and the rollups that must be filled."""
+async def _opened(
+    stack: contextlib.AsyncExitStack, settings: Settings, url: str, login: str
+) -> tuple[Database, list[str]]:
+    """The database, migrated by the login of `url` and entered by that of `login`, and the rollups that must be filled."""
     unfilled = await asyncio.to_thread(migrate, url, ROLLUPS, compress_after_days=settings.compress_after_days)
-    database = Database(url)
+    database = Database(login)
     await database.open()
     stack.push_async_callback(database.close)
     return database, unfilled

@@ -25,6 +25,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data: folder of the embedded database and of credentials.json.
     public_url: under which address people reach the service (default: http://127.0.0.1:PORT).
     database_url: a PostgreSQL or TimescaleDB of your own; without it the embedded one is started in `data`.
+    api_database_url, sink_database_url, jobs_database_url: other logins to the same database for what asks, what counts and what keeps
+    house; each is database_url by default.
     kafka_bootstrap_servers: Kafka as the log. jwt_secret: at least 32 bytes, signs access tokens; made and kept in `data` when absent.
     access_token_minutes: how long an access token lasts. open_registration: whether anybody may register.
     queue_events: events that may wait for the sink. group_events: events in one transaction. max_body_bytes: of one request.
@@ -56,6 +58,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data: Path = Path("data")
     public_url: str | None = None
     database_url: str | None = None
+    api_database_url: str | None = None
+    sink_database_url: str | None = None
+    jobs_database_url: str | None = None
     kafka_bootstrap_servers: str | None = None
     jwt_secret: str | None = None
     access_token_minutes: Annotated[int, msgspec.Meta(ge=1, le=1_440)] = 30

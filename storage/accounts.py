@@ -65,7 +65,7 @@ async def register_account(
 
     Raises EmailTaken, InvitationInvalid or OrganizationFull; then nothing was made.
     """
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         made = await insert_profile(connection, new)
         named = Actor(made.id, made.email, by.address, by.now)
         if invitation is not None:
@@ -102,26 +102,26 @@ async def own_organization(connection: AsyncConn, account: Profile, by: Actor) -
 
 async def find_profile(database: Database, account: UUID) -> Profile | None:
     """The account with this id."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await one(connection, "find", Profile, {"account": account}, area="accounts")
 
 
 async def find_profile_by_email(database: Database, email: str) -> Profile | None:
     """The account with this e-mail address, in upper or lower case."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await one(connection, "find_by_email", Profile, {"email": email}, area="accounts")
 
 
 async def list_profiles(database: Database, *, limit: int, offset: int) -> list[ListedProfile]:
     """A page of all accounts, the oldest first."""
     values = {"limit": limit, "offset": offset}
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await several(connection, "list", ListedProfile, values, area="accounts")
 
 
 async def change_password(database: Database, whose: Profile, password_hash: str, by: Actor) -> None:
     """Sets the password and ends every session and refresh token that the old one opened."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         values = {"account": whose.id, "password_hash": password_hash}
         await connection.execute(load("accounts")["set_password"], values)
         await _sign_out_everywhere(connection, whose, "account.password", by)
@@ -129,14 +129,14 @@ async def change_password(database: Database, whose: Profile, password_hash: str
 
 async def disable(database: Database, whose: Profile, by: Actor) -> None:
     """Takes an account every way in, known to a second; nothing that belongs to it is deleted."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await connection.execute(load("accounts")["set_disabled"], {"account": whose.id, "disabled_at": by.now})
         await _sign_out_everywhere(connection, whose, "account.disable", by)
 
 
 async def enable(database: Database, whose: Profile, by: Actor) -> None:
     """Lets a disabled account sign in again."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await connection.execute(load("accounts")["set_disabled"], {"account": whose.id, "disabled_at": None})
         await record_at_home(connection, "account.enable", _about(whose, by), subject=whose.email)
 
@@ -158,7 +158,7 @@ async def create_by_command(
 
     Raises EmailTaken, NotInside where the organization does not exist, OrganizationFull.
     """
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         made = await insert_profile(connection, new)
         if organization is not None:
             await lock(connection, organization)

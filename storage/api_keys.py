@@ -63,7 +63,7 @@ async def add_key(database: Database, organization: UUID, key: MintedKey, by: Ac
     if by.account is not None:
         async with changing(database, organization, by.account) as (connection, _):
             return await _add(connection, organization, key, by)
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await lock(connection, organization)
         return await _add(connection, organization, key, by)
 
@@ -73,7 +73,7 @@ async def revoke_key(database: Database, organization: UUID, key: UUID, by: Acto
     if by.account is not None:
         async with changing(database, organization, by.account) as (connection, _):
             return await _revoke(connection, organization, key, by)
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await _revoke(connection, organization, key, by)
 
 
@@ -86,7 +86,7 @@ async def list_keys(database: Database, organization: UUID, *, limit: int, offse
 async def note_use(database: Database, prefixes: Collection[str], *, now: datetime) -> None:
     """Writes that keys are in use, at most once a minute each, however many processes say so."""
     values = {"prefixes": list(prefixes), "now": now, "due": now - USE_WRITTEN_EVERY}
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await connection.execute(load("api_keys")["used"], values)
 
 

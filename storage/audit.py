@@ -104,12 +104,12 @@ async def list_whole_audit(
 ) -> list[AuditEntry]:
     """Everybody's entries, for the deployment's admin: those of no organization too."""
     values = {"limit": limit, "before": before, "action": action}
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await several(connection, "of_deployment", AuditEntry, values, area="audit")
 
 
 async def prune_audit(database: Database, *, now: datetime) -> int:
     """Deletes what is older than `KEPT`; returns how many entries."""
-    async with database.owner() as connection:
+    async with database.jobs() as connection:
         found = await one(connection, "prune", _Pruned, {"before": now - KEPT}, area="audit")
         return 0 if found is None else found.pruned

@@ -60,7 +60,7 @@ async def bootstrap(
     `keep` (which writes credentials.json) is called before the commit: where it fails, or the process ends in it,
     nothing was made, and the next start makes and keeps other secrets. No account is left that nobody can enter.
     """
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await _lock(connection)
         found = await identity.one(connection, "bootstrapped", _Found, {})
         assert found is not None
@@ -86,14 +86,14 @@ async def bootstrap(
 
 async def first_organization(database: Database) -> UUID | None:
     """The organization of the host's own metrics; None before the first start."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         found = await identity.one(connection, "bootstrapped", _Found, {})
         return None if found is None else found.organization
 
 
 async def ensure_demo_organization(database: Database) -> UUID:
     """The organization of the simulated data, made where there is none; the deployment's admins own it."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await _lock(connection)
         found = await identity.one(connection, "find_demo_organization", _Id, {})
         if found is None:

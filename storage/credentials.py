@@ -32,7 +32,7 @@ async def living(
     """Looks at all of them; sessions found count as used. Raises StorageUnavailable."""
     queries = load("credentials")
     found_keys, found_sessions, roles = frozenset[str](), frozenset[bytes](), dict[tuple[UUID, UUID], str]()
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         if keys:
             cursor = await connection.execute(queries["living_keys"], {"keys": list(keys)})
             found_keys = frozenset([row[0] for row in await cursor.fetchall()])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,11 @@ AsyncConn = psycopg.AsyncConnection[TupleRow]
 Conn = psycopg.Connection[TupleRow]
 
 API_ROLE = "streamgauge_api"
+IDENTITY_ROLE = "streamgauge_identity"
+SERVICE_ROLE = "streamgauge_service"
+SINK_ROLE = "streamgauge_sink"
+JOBS_ROLE = "streamgauge_jobs"
+"""What a transaction acts as (migration 0016 says what each may). A login needs to be a member of those that its process uses."""
 
 _CHUNK = re.compile(r"\b_hyper_\d+_\d+_chunk")
 
@@ -27,6 +32,7 @@ _OPEN_READ = SQL(
 )
 
 _OPEN_WRITE = SQL("begin; select set_config('role', {}, true), set_config('app.organization', {}, true)")
+_OPEN_AS = SQL("begin; select set_config('role', {}, true)")
 
 
 class StorageUnavailable(Exception):
@@ -86,8 +92,8 @@ _WRITER = (
 )
 
 
-def connect(url: str, *, name: str, writer: bool = False) -> Conn:
-    """A blocking connection for a worker's thread, in UTC; `name` shows in pg_stat_activity.
+def connect(url: str, *, name: str, writer: bool = False, role: str | None = None) -> Conn:
+    """A blocking connection for a worker's thread, in UTC; `name` shows in pg_stat_activity. Without a `role` it has its login's rights.
 
     The server ends the transaction of a `writer` that froze or whose machine is gone, so that others need not wait for it.
     """
@@ -96,6 +102,8 @@ def connect(url: str, *, name: str, writer: bool = False) -> Conn:
         connection = psycopg.connect(
             url, autocommit=True, application_name=f"streamgauge {name}", options=options, connect_timeout=10
         )
+        if role is not None:
+            connection.execute("select set_config('role', %s, false)", (role,), prepare=False)
         if writer and connection.info.server_version >= 170_000:
             # A writer that freezes in a pipeline is not idle for the server, which waits for the pipeline's end.
             connection.execute(
@@ -149,9 +157,28 @@ class Database:
                 await connection.execute(_OPEN_WRITE.format(API_ROLE, str(organization)), prepare=False)
                 yield connection
 
+    def identity(self) -> AbstractAsyncContextManager[AsyncConn]:
+        """A transaction that knows people, keys and organizations, of all organizations; it sees no event and no figure."""
+        return self._acting(IDENTITY_ROLE)
+
+    def service(self) -> AbstractAsyncContextManager[AsyncConn]:
+        """A transaction that knows how far the log, the feed and the jobs are; it sees no event, no figure and no account."""
+        return self._acting(SERVICE_ROLE)
+
+    def jobs(self) -> AbstractAsyncContextManager[AsyncConn]:
+        """A transaction for housekeeping: it deletes what is over, of all organizations, and reads nobody's account."""
+        return self._acting(JOBS_ROLE)
+
+    @asynccontextmanager
+    async def _acting(self, role: str) -> AsyncIterator[AsyncConn]:
+        with translated():
+            async with self._pool.connection() as connection:
+                await connection.execute(_OPEN_AS.format(role), prepare=False)
+                yield connection
+
     @asynccontextmanager
     async def owner(self) -> AsyncIterator[AsyncConn]:
-        """A transaction with the service's own rights, for identity and housekeeping; never for an organization's figures."""
+        """A transaction with the login's own rights, for whoever looks after a database; no part of the service needs it."""
         with translated():
             async with self._pool.connection() as connection, connection.transaction():
                 yield connection

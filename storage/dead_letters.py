@@ -43,7 +43,7 @@ class DeadLetters:
     async def listed(self, *, limit: int | None, reason: str | None, replayed: bool = False) -> list[DeadLetterRow]:
         """The newest first; with a `reason` those whose reason contains it, in any case."""
         async with (
-            self._database.owner() as connection,
+            self._database.service() as connection,
             connection.cursor(row_factory=class_row(DeadLetterRow)) as cursor,
         ):
             await cursor.execute(load("log")["dead_letters"], {"limit": limit, "reason": reason, "replayed": replayed})
@@ -51,14 +51,14 @@ class DeadLetters:
 
     async def numbers(self) -> DeadLetterNumbers:
         """How many there are."""
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             row = await (await connection.execute(load("log")["count_dead_letters"])).fetchone()
             assert row is not None
             return DeadLetterNumbers(*row)
 
     async def mark_replayed(self, places: Collection[tuple[str, int, int]]) -> None:
         """Remembers that these (kind, partition, offset) were sent again."""
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             await connection.execute(
                 load("log")["mark_replayed"],
                 {
@@ -70,6 +70,6 @@ class DeadLetters:
 
     async def prune(self, *, days: int) -> int:
         """Forgets those that are older than that; Kafka's retention has taken their records long before. Returns how many."""
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             cursor = await connection.execute(load("log")["prune_dead_letters"], {"days": days})
             return cursor.rowcount

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
 from aggregators.frames import cloud_event, schema
-from storage.database import AsyncConn, Database
+from storage.database import SERVICE_ROLE, AsyncConn, Database
 from storage.rollup_query import plain_number
 from storage.sink_sql import CHANNEL
 
@@ -64,7 +64,7 @@ class FeedListener:
 
     async def start(self) -> None:
         """Begins behind the newest commit."""
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             self.position = await _head(connection)
         self._task = asyncio.create_task(self._run(), name="feed-listener")
 
@@ -89,6 +89,7 @@ class FeedListener:
             self._database.url, autocommit=True, application_name="streamgauge feed", connect_timeout=5
         )
         async with connection:
+            await connection.execute("select set_config('role', %s, false)", (SERVICE_ROLE,))
             await connection.execute(SQL("listen {}").format(Identifier(CHANNEL)))
             head = await _head(connection)
             if head < self.position:
@@ -174,7 +175,7 @@ class FeedEvent(msgspec.Struct, frozen=True):
 
 async def reach(database: Database) -> tuple[int, int]:
     """The positions from which on and up to which the feed is kept, over all organizations."""
-    async with database.owner() as connection:
+    async with database.service() as connection:
         head = await _head(connection)
         row = await (await connection.execute("select app.feed_tail()")).fetchone()
         return (int(row[0]) if row is not None else head + 1), head

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from aggregators.rollup import Rollup
 from storage import rollup_sql, sink_sql
-from storage.database import Conn, connect, translated
+from storage.database import JOBS_ROLE, Conn, connect, translated
 from storage.filled import mark_filled
 from storage.recompute import DAY, Progress, covered, days_held, replace_rows
 
@@ -24,7 +24,7 @@ def fill(url: str, rollups: Sequence[Rollup], progress: Progress, wait: Callable
     in whichever process, goes on behind the last day done. Days whose raw events were dropped are left out, which the log says.
     """
     waiting = list(rollups)
-    with translated(), connect(url, name="fill") as connection:
+    with translated(), connect(url, name="fill", role=JOBS_ROLE) as connection:
         while True:
             waiting = [rollup for rollup in waiting if not _filled_by_us(connection, rollup, progress)]
             if not waiting or wait(LOOK_AGAIN_S):

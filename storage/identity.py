@@ -81,7 +81,7 @@ def digest(token: str) -> bytes:
 
 async def create_organization(database: Database, name: str, *, time_zone: str = "UTC", demo: bool = False) -> UUID:
     """Its id. `time_zone` is an IANA name that the caller has checked."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await insert_organization(connection, name, time_zone=time_zone, demo=demo)
 
 
@@ -89,7 +89,7 @@ async def create_account(
     database: Database, email: str, password_hash: str, *, name: str | None = None, deployment_admin: bool = False
 ) -> UUID:
     """Its id; raises StorageRefused where the e-mail address (in any case) is taken."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await insert_account(connection, email, password_hash, name=name, deployment_admin=deployment_admin)
 
 
@@ -97,7 +97,7 @@ async def create_membership(
     database: Database, account: UUID, organization: UUID, role: Literal["owner", "member"]
 ) -> None:
     """Makes the account a member, or changes its role; raises StorageRefused where one of the two does not exist."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await insert_membership(connection, account, organization, role)
 
 
@@ -105,25 +105,25 @@ async def create_api_key(
     database: Database, organization: UUID, name: str, *, prefix: str, key_digest: bytes, scopes: Collection[str]
 ) -> UUID:
     """Its id; raises StorageRefused where the prefix is taken (mint another key then)."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await insert_api_key(connection, organization, name, prefix=prefix, key_digest=key_digest, scopes=scopes)
 
 
 async def find_api_key(database: Database, prefix: str) -> ApiKey | None:
     """The key with this prefix, unless it is revoked. Its digest is for the caller to compare."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await one(connection, "find_api_key", ApiKey, {"prefix": prefix})
 
 
 async def find_account(database: Database, email: str) -> Account | None:
     """The account with this e-mail address, in upper or lower case."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await one(connection, "find_account", Account, {"email": email})
 
 
 async def find_organization(database: Database, organization: UUID) -> Organization | None:
     """The organization, for whoever is known to be in it."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await one(connection, "find_organization", Organization, {"organization": organization})
 
 
@@ -131,13 +131,13 @@ async def find_access(database: Database, account: UUID, organization: UUID | No
     """What the account is in this organization (None: in the one it starts in); None where it may not enter."""
     if organization is None:
         return next(iter(await list_access(database, account, limit=1)), None)
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await one(connection, "find_access", Access, {"account": account, "organization": organization})
 
 
 async def list_access(database: Database, account: UUID, *, limit: int = MOST_ORGANIZATIONS) -> list[Access]:
     """The organizations that the account may enter: its own, the one it starts in first; for an admin, then the rest."""
-    async with database.owner() as connection, connection.cursor(row_factory=class_row(Access)) as cursor:
+    async with database.identity() as connection, connection.cursor(row_factory=class_row(Access)) as cursor:
         await cursor.execute(load("identity")["list_access"], {"account": account, "limit": limit})
         return await cursor.fetchall()
 

@@ -92,7 +92,7 @@ async def withdraw(database: Database, organization: UUID, invitation: UUID, by:
 
 async def accept_invitation(database: Database, token: str, account: UUID, email: str, by: Actor) -> Organization:
     """Lets a signed-in account in. Raises InvitationInvalid, OrganizationFull; then the invitation is still good."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await enter(connection, token, account, email, by)
 
 

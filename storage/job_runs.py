@@ -31,7 +31,7 @@ class JobRun:
 
 async def expect_jobs(database: Database, every_s: Mapping[str, float]) -> None:
     """Makes these jobs known, so that one that never runs is seen, and forgets all others. What ran before stays stamped."""
-    async with database.owner() as connection:
+    async with database.jobs() as connection:
         await connection.execute(_QUERIES["forget"], {"jobs": list(every_s)})
         for job, seconds in every_s.items():
             await connection.execute(_QUERIES["expect"], {"job": job, "every": seconds})
@@ -39,7 +39,7 @@ async def expect_jobs(database: Database, every_s: Mapping[str, float]) -> None:
 
 async def stamp_job(database: Database, job: str, every_s: float, *, problem: str | None = None) -> None:
     """The job came to its end now, or failed with a problem."""
-    async with database.owner() as connection:
+    async with database.jobs() as connection:
         values = {"job": job, "every": every_s, "problem": problem}
         await connection.execute(_QUERIES["failed" if problem else "ran"], values)
 

@@ -103,13 +103,13 @@ async def refresh_standings(database: Database, *, interval_s: float = 2.0, now:
     database's clock, which all schedulers have in common.
     """
     asked = {"interval": interval_s, "now": now}
-    async with database.owner() as connection:
+    async with database.jobs() as connection:
         if not await _one(connection, "due", asked):
             return False
         if not await _one(connection, "filled"):
             await connection.execute(_QUERIES["history_unknown"])
             return False
-    async with database.owner() as connection:
+    async with database.jobs() as connection:
         # The stamps are written first, so that all they say is in the rows; both are seen from the commit on.
         row = await (await connection.execute("select pg_try_advisory_xact_lock(%s)", (_LOCK,))).fetchone()
         if row is None or not row[0] or not await _one(connection, "due", asked):

@@ -69,7 +69,7 @@ class LogPartitions:
 
     async def register(self, counts: Mapping[str, int]) -> list[LogTopic]:
         """Enters kinds that are new here, each with that many partitions; returns all. A kind that is known keeps its number."""
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             for kind, partitions in sorted(counts.items()):
                 await connection.execute(load("log")["register_topic"], {"kind": kind, "partitions": partitions})
             await connection.execute(load("log")["register_partitions"])
@@ -77,7 +77,7 @@ class LogPartitions:
 
     async def topics(self) -> list[LogTopic]:
         """Every kind's topic."""
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             return await _all(connection, LogTopic, "topics")
 
     async def claim(self, places: Collection[Place], owner: str) -> list[Claim]:
@@ -85,17 +85,17 @@ class LogPartitions:
 
         Waits for a transaction that is moving one of them. Partitions that the database does not know yet are left out.
         """
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             return await _all(connection, Claim, "claim", {**_places(places), "owner": owner})
 
     async def owners(self, places: Collection[Place]) -> list[Owner]:
         """Who has these partitions."""
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             return await _all(connection, Owner, "owners", _places(places))
 
     async def skip(self, claim: Claim, expected: int, offset: int) -> bool:
         """Moves a partition to another offset without counting; False where the claim is no longer good."""
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             cursor = await connection.execute(
                 load("log")["skip"],
                 {
@@ -115,7 +115,7 @@ class LogPartitions:
         """
         if not fresh:
             return []
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             cursor = await connection.execute(
                 load("log")["tell_fresh"],
                 {
@@ -129,17 +129,17 @@ class LogPartitions:
 
     async def release(self, owner: str) -> None:
         """An owner ends; its partitions are nobody's until they are claimed."""
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             await connection.execute(load("log")["release"], {"owner": owner})
 
     async def progress(self) -> list[Progress]:
         """How far every partition is."""
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             return await _all(connection, Progress, "progress")
 
     async def begin_draining(self, kind: str) -> tuple[int, float]:
         """Lets no more events of a kind in; returns its number of partitions and since how many seconds it is so."""
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             row = await (await connection.execute(load("log")["begin_draining"], {"kind": kind})).fetchone()
             if row is None:
                 raise KeyError(kind)
@@ -147,14 +147,14 @@ class LogPartitions:
 
     async def raise_count(self, kind: str, count: int) -> None:
         """Gives a drained kind its new number of partitions. Whoever held one of the old must claim it again, and learns of it."""
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             await connection.execute(load("log")["raise_count"], {"kind": kind, "count": count})
             await connection.execute(load("log")["register_partitions"])
             await connection.execute(load("log")["fence_all"], {"kind": kind})
 
     async def end_draining(self, kind: str) -> None:
         """Lets events in again."""
-        async with self._database.owner() as connection:
+        async with self._database.service() as connection:
             await connection.execute(load("log")["end_draining"], {"kind": kind})
 
 

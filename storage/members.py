@@ -77,7 +77,7 @@ async def changing(
 
     Raises NotInside, and NotOwner where an `owner` (or the deployment's admin) is needed.
     """
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await lock(connection, organization)
         yield connection, await inside(connection, organization, account, owner=owner)
 

@@ -9,6 +9,6 @@ from storage.database import Database
 
 async def known_names(database: Database) -> list[tuple[UUID, str, str]]:
     """Organization, kind and name of every metric that was ever counted; bounded by what organizations may use."""
-    async with database.owner() as connection:
+    async with database.service() as connection:
         cursor = await connection.execute("select organization, kind, name from store.metric_name")
         return [(organization, kind, name) for organization, kind, name in await cursor.fetchall()]

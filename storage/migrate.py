@@ -10,8 +10,8 @@ import structlog
 from psycopg import sql
 
 from aggregators.rollup import Rollup
-from storage import rollup_sql
-from storage.database import Conn, StorageUnavailable, connect, translated
+from storage import roles, rollup_sql
+from storage.database import SERVICE_ROLE, Conn, StorageUnavailable, connect, translated
 from storage.edition import create_extension, detect
 from storage.hypertables import ensure_hypertables
 from storage.leaderboard import ensure_standings
@@ -33,8 +33,13 @@ def migrate(url: str, rollups: Sequence[Rollup], *, wait_s: float = 60.0, compre
 
     TimescaleDB is used where the server has it; `compress_after_days` is the age at which its community edition compresses a day
     of raw events.
+
+    A login that does not own the database changes nothing: it is told whether the owner has brought it to this version, and raises
+    StorageUnavailable where not.
     """
     with translated(), connect(url, name="migrate") as connection:
+        if not _ours(connection):
+            return _migrated(connection, rollups)
         _lock(connection, wait_s)
         try:
             create_extension(url)
@@ -46,11 +51,37 @@ def migrate(url: str, rollups: Sequence[Rollup], *, wait_s: float = 60.0, compre
             found = detect(connection)
             log.info("database", edition=found.name, postgresql=found.postgresql, timescaledb=found.timescaledb)
             ensure_hypertables(connection, rollups, found, compress_after_days=compress_after_days)
-            return [
-                name for (name,) in connection.execute("select name from store.rollup where not filled order by name")
-            ]
+            roles.grant(connection, rollups)
+            return _unfilled(connection)
         finally:
             connection.execute("select pg_advisory_unlock(%s)", (_LOCK,))
+
+
+def _ours(connection: Conn) -> bool:
+    """Whether the login may change what is there; of a database in which there is nothing it tries to."""
+    row = connection.execute(
+        "select pg_has_role(current_user, nspowner, 'usage') from pg_namespace where nspname = 'store'"
+    ).fetchone()
+    return row is None or bool(row[0])
+
+
+def _migrated(connection: Conn, rollups: Sequence[Rollup]) -> list[str]:
+    """The rollups to be filled, of a database that is as this version needs it; else raises StorageUnavailable."""
+    connection.execute("select set_config('role', %s, false)", (SERVICE_ROLE,))
+    done = {number for (number,) in connection.execute("select number from public.streamgauge_migration")}
+    declared: dict[str, str] = dict(connection.execute("select name, declaration from store.rollup").fetchall())
+    if done != {number for number, _, _ in migrations()} or any(
+        declared.get(rollup.name) != rollup_sql.declared(rollup) for rollup in rollups
+    ):
+        raise StorageUnavailable(
+            "the database is not as this version needs it, and this login does not own it: start a process with the owner's"
+            " DATABASE_URL, which migrates it"
+        )
+    return _unfilled(connection)
+
+
+def _unfilled(connection: Conn) -> list[str]:
+    return [name for (name,) in connection.execute("select name from store.rollup where not filled order by name")]
 
 
 def _lock(connection: Conn, wait_s: float) -> None:

@@ -58,7 +58,7 @@ class _Owned:
 
 async def existing(database: Database, wanted: Collection[UUID]) -> set[UUID]:
     """Of these ids, those of organizations that exist."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         cursor = await connection.execute("select id from store.organization where id = any(%s)", (list(wanted),))
         return {found for (found,) in await cursor.fetchall()}
 
@@ -67,7 +67,7 @@ async def found_organization(
     database: Database, name: str, time_zone: str, account: UUID, by: Actor
 ) -> OrganizationRecord:
     """A new organization that the account owns; raises TooManyOwned."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         owned = await one(connection, "owned", _Owned, {"account": account}, area="organizations")
         if owned is None or owned.owned >= MOST_OWNED:
             raise TooManyOwned
@@ -79,13 +79,13 @@ async def found_organization(
 
 async def read_organization(database: Database, organization: UUID) -> OrganizationRecord:
     """The organization, for whoever is known to be in it; raises NotInside where it is gone."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await _read(connection, organization)
 
 
 async def enter_organization(database: Database, organization: UUID, account: UUID) -> tuple[OrganizationRecord, Role]:
     """The organization and what the account is there; raises NotInside."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         access = await inside(connection, organization, account)
         return await _read(connection, organization), access.role
 
@@ -93,7 +93,7 @@ async def enter_organization(database: Database, organization: UUID, account: UU
 async def list_organizations(database: Database, account: UUID, *, limit: int, offset: int) -> list[ListedOrganization]:
     """A page of those that the account may enter, the oldest first; for the deployment's admin that is all."""
     values = {"account": account, "limit": limit, "offset": offset}
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await several(connection, "list", ListedOrganization, values, area="organizations")
 
 
@@ -114,7 +114,7 @@ async def change_tier(database: Database, organization: UUID, tier: str, by: Act
 
     Raises NotInside, UnknownTier.
     """
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         before = await _read(connection, organization)
         values = {"organization": organization, "tier": tier, "now": by.now}
         if await (await connection.execute(load("organizations")["change_tier"], values)).fetchone() is None:

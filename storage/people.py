@@ -63,7 +63,7 @@ class AccountDetails:
 
 async def find_link(database: Database, issuer: str, subject: str) -> Link | None:
     """Whom the issuer's subject is linked to."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await _one(connection, "find_link", Link, {"issuer": issuer, "subject": subject})
 
 
@@ -74,7 +74,7 @@ async def take_in(database: Database, newcomer: Newcomer, *, now: datetime) -> t
     new account. Raises NotInside where the organization does not exist, OrganizationFull where it takes no more members.
     """
     who = {"issuer": newcomer.issuer, "subject": newcomer.subject}
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         # A statement of its own: the next one's snapshot is taken after the process before us has committed.
         await connection.execute(_QUERIES["lock_subject"], who)
         link = await _one(connection, "find_link", Link, who)
@@ -112,19 +112,19 @@ async def take_in(database: Database, newcomer: Newcomer, *, now: datetime) -> t
 async def change_link_email(database: Database, issuer: str, subject: str, *, email: str, told_at: datetime) -> None:
     """Keeps the address that a token of `told_at` says, unless a newer one was seen."""
     values = {"issuer": issuer, "subject": subject, "email": email, "told_at": told_at}
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await connection.execute(_QUERIES["update_link"], values)
 
 
 async def find_details(database: Database, account: UUID) -> AccountDetails | None:
     """What the account tells of itself; None where it is gone."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await _one(connection, "find_details", AccountDetails, {"account": account})
 
 
 async def rename_account(database: Database, account: UUID, name: str) -> AccountDetails | None:
     """Gives the account another name, and returns what it tells of itself then; None where it is gone."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await connection.execute(_QUERIES["rename_account"], {"account": account, "name": name})
         return await _one(connection, "find_details", AccountDetails, {"account": account})
 

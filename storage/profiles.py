@@ -87,7 +87,7 @@ async def change_profile(
         "now": now,
     }
     try:
-        async with database.owner() as connection:
+        async with database.identity() as connection:
             await insert_public_profile(connection, organization, account, username=username, avatar_url=None)
             await connection.execute(_QUERIES["change_profile"], values)
     except StorageRefused as error:

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from psycopg.sql import SQL, Identifier, Literal
+from psycopg.sql import SQL, Identifier
 
 from ingest.events import KINDS
 from storage.database import AsyncConn, Conn, Database
@@ -53,7 +53,7 @@ async def drop_raw_days(database: Database, before: dt.date) -> tuple[int, list[
     """
     dropped, kept = 0, []
     for kind in sorted(KINDS):
-        async with database.owner() as connection:
+        async with database.jobs() as connection:
             cursor = await connection.execute(
                 "select day from store.archived_day where kind = %s and day < %s and batch is distinct from dropped_batch"
                 " order by day",
@@ -61,9 +61,9 @@ async def drop_raw_days(database: Database, before: dt.date) -> tuple[int, list[
             )
             days = [day for (day,) in await cursor.fetchall()]
         for day in days:
-            async with database.owner() as connection:
+            async with database.jobs() as connection:
                 dropped += await _drop(connection, kind, day)
-        async with database.owner() as connection:
+        async with database.jobs() as connection:
             cursor = await connection.execute(
                 SQL("select exists (select from {} where time < %s)").format(_table(kind)),
                 (dt.datetime.combine(before, dt.time(), dt.UTC),),
@@ -97,12 +97,7 @@ async def _drop(connection: AsyncConn, kind: str, day: dt.date) -> bool:
     if found is None or found[0]:
         return False
     if (await edition(connection)).hypertables:
-        await connection.execute(
-            SQL(
-                "select drop_chunks({}::regclass, older_than => %s::timestamptz, newer_than => %s::timestamptz)"
-            ).format(Literal(_table(kind).as_string(None))),
-            (start + DAY, start),
-        )
+        await connection.execute("select store.drop_raw_chunks(%s, %s, %s)", (kind, start, start + DAY))
     # On plain PostgreSQL this is the drop itself; on a hypertable it takes what a chunk of another width left over.
     await connection.execute(
         SQL("delete from {} where time >= %s and time < %s").format(_table(kind)), (start, start + DAY)

@@ -15,7 +15,7 @@ from aggregators.engine import aggregate, columns
 from aggregators.frames import MONEY, TIME, schema
 from aggregators.rollup import Rollup
 from storage import rollup_sql, sink_sql
-from storage.database import Conn, connect, translated
+from storage.database import JOBS_ROLE, Conn, connect, translated
 from storage.filled import mark_filled
 from storage.raw_days import RawEventsGone, dropped_days
 from storage.recompute_reactions import different_reactions, rebuild_reactions
@@ -74,7 +74,11 @@ def verify(
     Raises RawEventsGone for a range with a start that holds days whose raw events were dropped. Without a start these are left
     out, which the log says.
     """
-    with translated(), connect(url, name="verify") as connection, connection.transaction(force_rollback=True):
+    with (
+        translated(),
+        connect(url, name="verify", role=JOBS_ROLE) as connection,
+        connection.transaction(force_rollback=True),
+    ):
         connection.execute("set transaction isolation level repeatable read")
         bounds = _range(connection, rollups, start, end)
         if bounds is None:
@@ -100,7 +104,7 @@ def rebuild(
     committed. Days whose raw events were dropped are refused or left out as by `verify`, and keep their rows.
     """
     done = 0
-    with translated(), connect(url, name="rebuild") as connection:
+    with translated(), connect(url, name="rebuild", role=JOBS_ROLE) as connection:
         bounds = _range(connection, rollups, start, end)
         if bounds is not None:
             _refuse_gone(connection, rollups, start, bounds)

@@ -71,7 +71,7 @@ async def rotate(
         "next": digest(following),
         "next_expires_at": by.now + REFRESH_LIFETIME,
     }
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         who = await one(connection, "rotate", SignedIn, values, area="accounts")
         if who is not None:
             return who, following
@@ -86,7 +86,7 @@ async def end_family(database: Database, token: str, *, now: datetime) -> None:
     """Revokes the family of a token, the newest one or not: whoever has one may end it."""
     family = _family(token)
     if family is not None:
-        async with database.owner() as connection:
+        async with database.identity() as connection:
             await connection.execute(load("accounts")["end_family"], {"family": family, "now": now})
 
 
@@ -108,6 +108,6 @@ async def sign_in(
     database: Database, by: Actor, account: UUID, *, random_bytes: RandomBytes = secrets.token_bytes
 ) -> str:
     """The first refresh token of somebody who knew the password, and the entry that says so."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await record_at_home(connection, "sign_in", by, subject=by.name, way="password")
         return await open_family(connection, account, now=by.now, random_bytes=random_bytes)

@@ -8,7 +8,7 @@ from storage.named import load
 
 async def prune_feed(database: Database, *, hours: int = 48) -> int:
     """Deletes feed positions older than `hours`; a cursor before them is told `reset`. Returns how many."""
-    async with database.owner() as connection:
+    async with database.jobs() as connection:
         cursor = await connection.execute(
             "delete from store.feed where committed_at < now() - make_interval(hours => %s)"
             " and position < (select position from store.feed_head)",
@@ -19,7 +19,7 @@ async def prune_feed(database: Database, *, hours: int = 48) -> int:
 
 async def prune_sources(database: Database, *, days: int = 30) -> int:
     """Forgets sources that numbered their events and were not heard for `days`; an import's never. Returns how many."""
-    async with database.owner() as connection:
+    async with database.jobs() as connection:
         cursor = await connection.execute(
             "delete from store.source_sequence where heard_at < now() - make_interval(days => %s)"
             " and source not like 'import/%%'",
@@ -33,7 +33,7 @@ async def prune_ledgers(database: Database, *, hours: int) -> int:
 
     Returns how many batches and slices.
     """
-    async with database.owner() as connection:
+    async with database.jobs() as connection:
         gone = 0
         for name in ("prune_retired_ledgers", "prune_retired_slices"):
             gone += (await connection.execute(load("log")[name], {"hours": hours})).rowcount

@@ -67,7 +67,7 @@ async def create_browser_session(
         "now": now,
         "expires_at": now + SESSION_LIFETIME,
     }
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await connection.execute(load("identity")["create_browser_session"], values)
         if by is not None:
             await record(connection, "sign_in", by, organization=organization, subject=by.name, way=way)
@@ -75,7 +75,7 @@ async def create_browser_session(
 
 async def find_browser_session(database: Database, token_digest: bytes, *, now: datetime) -> BrowserSession | None:
     """The session, its expiry moved to `SESSION_LIFETIME` from now; that is written at most once an hour."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         values = {"digest": token_digest, "now": now}
         session = await one(connection, "find_browser_session", BrowserSession, values)
         if session is None or session.expires_at >= now + SESSION_LIFETIME - SESSION_REFRESH:
@@ -93,7 +93,7 @@ async def switch_browser_session(
     The audit trail tells of it where somebody does it.
     """
     values = {"digest": token_digest, "organization": organization, "now": now}
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         switched = await one(connection, "switch_browser_session", Organization, values)
         if switched is not None and by is not None:
             await record(connection, "organization.enter", by, organization=organization)
@@ -102,7 +102,7 @@ async def switch_browser_session(
 
 async def delete_browser_session(database: Database, token_digest: bytes) -> None:
     """Ends the session, if there is one."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await connection.execute(load("identity")["delete_browser_session"], {"digest": token_digest})
 
 
@@ -122,32 +122,32 @@ async def create_sign_in_link(
         "organization": organization,
         "expires_at": now + lifetime,
     }
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await connection.execute(load("identity")["create_sign_in_link"], values)
 
 
 async def consume_sign_in_link(database: Database, token: str, *, now: datetime) -> SignInLink | None:
     """Whom the link signs in; None for one that is unknown, expired, or used, by whoever came first."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         return await one(connection, "consume_sign_in_link", SignInLink, {"digest": digest(token), "now": now})
 
 
 async def create_stream_ticket(database: Database, token: str, principal: Mapping[str, Any], *, now: datetime) -> None:
     """Keeps who asked (as JSON values) for `TICKET_LIFETIME`."""
     values = {"digest": digest(token), "principal": Jsonb(dict(principal)), "expires_at": now + TICKET_LIFETIME}
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         await connection.execute(load("identity")["create_stream_ticket"], values)
 
 
 async def consume_stream_ticket(database: Database, token: str, *, now: datetime) -> dict[str, Any] | None:
     """Who asked for the ticket, as it was stored; None for one that is unknown, expired, or used."""
-    async with database.owner() as connection:
+    async with database.identity() as connection:
         ticket = await one(connection, "consume_stream_ticket", _Ticket, {"digest": digest(token), "now": now})
         return None if ticket is None else ticket.principal
 
 
 async def prune_expired(database: Database, *, now: datetime) -> int:
     """Deletes sessions, links, tickets, refresh tokens and invitations that have expired; returns how many."""
-    async with database.owner() as connection:
+    async with database.jobs() as connection:
         row = await one(connection, "prune_expired", _Pruned, {"now": now})
         return 0 if row is None else row.pruned

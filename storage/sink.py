@@ -11,7 +11,7 @@ import structlog
 from aggregators.rollup import Rollup
 from ingest.log import Batch, DeadLetter, Outcome, Position, Refusal, Unavailable
 from storage import fence, sink_sql
-from storage.database import Conn, StorageRefused, StorageUnavailable, connect, translate
+from storage.database import SINK_ROLE, Conn, StorageRefused, StorageUnavailable, connect, translate
 from storage.group import PackedBatch, Work, pack_batch, prepare
 from storage.ledger import LedgerLimits
 from storage.ledgers import Ledgers
@@ -168,7 +168,7 @@ class DatabaseSink:
     ) -> Outcome:
         """The transaction. What needs no answer at once goes down a pipeline, so that a small batch waits for few round trips."""
         if self._connection is None:
-            self._connection = connect(self._url, name="sink", writer=True)
+            self._connection = connect(self._url, name="sink", writer=True, role=SINK_ROLE)
         connection = self._connection
         batch = works[0].batch if works else None
         if batch is None:

@@ -118,12 +118,12 @@ class Arrivals:
             home = None if access is None else access.organization
         if home == principal.organization:
             return
-        async with self._database.owner() as connection:
+        async with self._database.identity() as connection:
             by = Actor(account, principal.email, address, now)
             await record(connection, "organization.enter", by, organization=principal.organization, role=principal.role)
 
     async def _fail(self, by: Actor, details: dict[str, Any]) -> None:
-        async with self._database.owner() as connection:
+        async with self._database.identity() as connection:
             await record_at_home(connection, "sign_in.fail", by, subject=by.name, **details)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

@@ -29,7 +29,7 @@ OUTLIER_AMONG = 3
 
 
 @dataclass(frozen=True)
-class Limit:
+class Threshold:
     """When a figure calls for attention, and when it is urgent; `advice` is what to do then."""
 
     bad: Bad
@@ -38,28 +38,28 @@ class Limit:
     advice: str
 
 
-LIMITS: Mapping[str, Limit] = {
-    "error_rate": Limit("high", 1, 5, "find the requests that fail most and their cause"),
-    "response_time": Limit("high", 500, 1000, "profile the slowest requests, or add capacity"),
-    "average_response_time": Limit("high", 500, 1000, "profile the slowest requests, or add capacity"),
-    "network_latency": Limit("high", 150, 300, "look at the route between the hosts"),
-    "cpu_usage": Limit("high", 80, 90, "spread the load, or add processors"),
-    "gpu_usage": Limit("high", 90, 97, "spread the load, or add accelerators"),
-    "memory_usage": Limit("high", 85, 95, "look for a leak, or add memory"),
-    "disk_usage": Limit("high", 85, 95, "free space, or add some"),
-    "uptime": Limit("low", Decimal("99.9"), 99, "look at what was down, and when"),
-    "system_uptime": Limit("low", Decimal("99.9"), 99, "look at what was down, and when"),
-    "success_rate": Limit("low", 99, 95, "find what fails most and its cause"),
-    "model_accuracy": Limit("low", 90, 80, "compare the models anew, or train them again"),
-    "average_accuracy": Limit("low", 90, 80, "compare the models anew, or train them again"),
-    "customer_satisfaction": Limit("low", 4, 3, "read what customers wrote"),
-    "drawdown": Limit("high", 10, 20, "review position sizes"),
-    "profit_factor": Limit("low", 1, Decimal("0.7"), "losses outweigh profits: review the strategies that lose"),
-    "fees": Limit("high", 20, 50, "compare brokers, or trade less often"),
-    "losing_streak": Limit("high", 5, 10, "pause and review"),
-    "loss_concentration": Limit("high", 50, 80, "limit what is put on one symbol"),
-    "view_concentration": Limit("high", 50, 80, "the feed hangs on one creator: give others more room"),
-    "dislike_share": Limit("high", 30, 50, "look at what viewers dislike"),
+LIMITS: Mapping[str, Threshold] = {
+    "error_rate": Threshold("high", 1, 5, "find the requests that fail most and their cause"),
+    "response_time": Threshold("high", 500, 1000, "profile the slowest requests, or add capacity"),
+    "average_response_time": Threshold("high", 500, 1000, "profile the slowest requests, or add capacity"),
+    "network_latency": Threshold("high", 150, 300, "look at the route between the hosts"),
+    "cpu_usage": Threshold("high", 80, 90, "spread the load, or add processors"),
+    "gpu_usage": Threshold("high", 90, 97, "spread the load, or add accelerators"),
+    "memory_usage": Threshold("high", 85, 95, "look for a leak, or add memory"),
+    "disk_usage": Threshold("high", 85, 95, "free space, or add some"),
+    "uptime": Threshold("low", Decimal("99.9"), 99, "look at what was down, and when"),
+    "system_uptime": Threshold("low", Decimal("99.9"), 99, "look at what was down, and when"),
+    "success_rate": Threshold("low", 99, 95, "find what fails most and its cause"),
+    "model_accuracy": Threshold("low", 90, 80, "compare the models anew, or train them again"),
+    "average_accuracy": Threshold("low", 90, 80, "compare the models anew, or train them again"),
+    "customer_satisfaction": Threshold("low", 4, 3, "read what customers wrote"),
+    "drawdown": Threshold("high", 10, 20, "review position sizes"),
+    "profit_factor": Threshold("low", 1, Decimal("0.7"), "losses outweigh profits: review the strategies that lose"),
+    "fees": Threshold("high", 20, 50, "compare brokers, or trade less often"),
+    "losing_streak": Threshold("high", 5, 10, "pause and review"),
+    "loss_concentration": Threshold("high", 50, 80, "limit what is put on one symbol"),
+    "view_concentration": Threshold("high", 50, 80, "the feed hangs on one creator: give others more room"),
+    "dislike_share": Threshold("high", 30, 50, "look at what viewers dislike"),
 }
 """Every limit by its rule's name, in the unit of the figure."""
 

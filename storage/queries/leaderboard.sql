@@ -247,7 +247,8 @@ end
 from store.standing_refresh r cross join store.standing_edge e;
 
 -- name: refresh_history
-refresh materialized view concurrently store.creator_history;
+-- The owner's to do: see migration 0016.
+select store.refresh_creator_history();
 
 -- name: history_done
 -- When windows move on, four times an hour, the time for that does not count in the pace: who waits for the next refresh has waited
@@ -261,7 +262,7 @@ set history_position = position, history_end = window_end,
 update store.standing_refresh set history_end = null where history_end is not null;
 
 -- name: refresh
-refresh materialized view concurrently store.creator_ranking;
+select store.refresh_creator_ranking();
 
 -- name: done
 update store.standing_refresh set took = clock_timestamp() - greatest(began_at, gathered_at);

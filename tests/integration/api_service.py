@@ -307,16 +307,19 @@ async def running(
     issuers: Sequence[ForeignIssuer] = (),
     edge: Edge | None = None,
     times: Times | None = None,
+    sink_url: str | None = None,
+    jobs_url: str | None = None,
 ) -> AsyncIterator[Api]:
     """The service; over the database of a `known` one it is that one started again, with the same organization and key.
 
-    Without `refreshing` it has no scheduler. `cache` makes what keeps its answers.
+    Without `refreshing` it has no scheduler. `cache` makes what keeps its answers. The sink and the scheduler may have logins of
+    their own.
     """
     clock = clock or (known.clock if known else Clock())
     database = Database(url)
     await database.open()
     observation = Observation()
-    sink = DatabaseSink(url, ROLLUPS)
+    sink = DatabaseSink(sink_url or url, ROLLUPS)
     direct = DirectLog(sink, observation)
     hub = Hub(database, observation)
     await hub.start()
@@ -341,7 +344,9 @@ async def running(
     )
     app = application(services)
     numbers = known.numbers if known else [0]
-    scheduler = asyncio.create_task(_refresh_always(database, clock) if refreshing else asyncio.sleep(0))
+    keeping = Database(jobs_url or url, size=2)
+    await keeping.open()
+    scheduler = asyncio.create_task(_refresh_always(keeping, clock) if refreshing else asyncio.sleep(0))
     try:
         async with (
             serving(app, "127.0.0.1", free_port(), times=times) as port,
@@ -351,6 +356,7 @@ async def running(
     finally:
         scheduler.cancel()
         await asyncio.gather(scheduler, return_exceptions=True)
+        await keeping.close()
         await hub.stop()
         await direct.close()
         sink.close()

@@ -16,6 +16,7 @@ from storage.audit import Actor
 from storage.invitations import invite
 from tests.integration.api_service import NOON, Api, another, utc_now
 from tests.integration.api_service import SECRET as TOKEN_SECRET
+from tests.integration.people import new_address
 
 MARK = "zq-marker"
 """Stands in every text that the other organization sends."""
@@ -42,9 +43,11 @@ async def fill(api: Api, mark: str) -> None:
 async def manage(api: Api) -> None:
     """A member, an invitation and an entry of the audit trail in the organization, which has a key already."""
     database, by = api.services.database, Actor(None, "ours", None, NOON)
-    account = await identity.create_account(database, "manager@example.com", "hash")
+    account = await identity.create_account(database, new_address("manager"), "hash")
     await identity.create_membership(database, account, api.organization, "owner")
-    await invite(database, api.organization, "guest@example.com", "member", "token", replace(by, account=account))
+    await invite(
+        database, api.organization, "guest@example.com", "member", new_address("token"), replace(by, account=account)
+    )
 
 
 async def test_no_answer_holds_a_byte_of_anothers(api: Api) -> None:

@@ -242,6 +242,7 @@ async def test_the_table_shows_its_rows_to_their_organization_only_whoever_reads
         )
         connection.execute("grant usage on schema store, app to profile_reader")
         connection.execute("grant select on store.profile to profile_reader")
+        connection.execute("grant execute on function app.organization() to profile_reader")
         try:
             for organization, count in ((feed.api.organization, 1), (feed.outside.organization, 0), (None, None)):
                 with connection.transaction():
