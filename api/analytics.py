@@ -30,8 +30,8 @@ _TOTAL = "total_comparisons"
 class AnalyticsQuery(msgspec.Struct, kw_only=True):
     """`timeRange`: 24h (by hour), 7d, 30d or 90d (by day, today included). `tz`: whose; by default the organization's zone."""
 
-    time_range: str = msgspec.field(name="timeRange", default="7d")
-    tz: str | None = None
+    time_range: ranges.DashboardRange = msgspec.field(name="timeRange", default="7d")
+    tz: ranges.Zone | None = None
 
 
 class Dataset(msgspec.Struct):

@@ -139,5 +139,6 @@ ROUTES = [
         answer=KeyShown,
         tags=("identity",),
         errors=(404,),
+        identifiers=True,
     ),
 ]

@@ -204,6 +204,7 @@ ROUTES = [
         status=201,
         tags=("deployments",),
         errors=(400, 413, 415, 422),
+        also={200: {"application/json": ShownDeployment}},
     ),
     Route(
         "PATCH",
@@ -215,5 +216,6 @@ ROUTES = [
         answer=ShownDeployment,
         tags=("deployments",),
         errors=(400, 404, 409, 413, 415, 422),
+        identifiers=True,
     ),
 ]

@@ -66,8 +66,8 @@ class EnterpriseQuery(msgspec.Struct, kw_only=True):
     """
 
     organization_id: str | None = None
-    time_range: str = msgspec.field(name="timeRange", default="30d")
-    tz: str | None = None
+    time_range: ranges.DashboardRange = msgspec.field(name="timeRange", default="30d")
+    tz: ranges.Zone | None = None
 
 
 class EnterpriseMetrics(msgspec.Struct, rename="camel"):

@@ -205,6 +205,8 @@ ROUTES = [
         status=202,
         tags=("events",),
         errors=(400, 408, 413, 415, 422, 503),
+        also={422: {"application/json": Accepted}},
+        takes=tuple(sorted(CONTENT_TYPES)),
     ),
     Route(
         "GET",

@@ -170,6 +170,7 @@ ROUTES = [
         scope=None,
         answer=DetailedHealth,
         tags=("operations",),
-        errors=(401, 503),
+        errors=(401,),
+        also={503: {"application/json": DetailedHealth}},
     )
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -14,11 +14,19 @@ from api.errors import TITLES, APIError, ProblemDetails, of_video_feed
 from api.routing import Route
 
 _REF = "#/components/schemas/{name}"
+_WITHOUT_BODY = (101, 204, 303)
+_FRESH = {
+    "ETag": {"description": "Another one only where the answer is another.", "schema": {"type": "string"}},
+    "X-As-Of": {
+        "description": "All that was accepted before is in the answer.",
+        "schema": {"type": "string", "format": "date-time"},
+    },
+}
 
 
 def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
     """The document of these routes."""
-    types = list({id(t): t for r in routes for t in (r.query, r.body, r.answer) if t is not None}.values())
+    types = list({id(shape): shape for route in routes for shape in _shapes(route) if shape is not None}.values())
     schemas, components = msgspec.json.schema_components([*types, ProblemDetails, APIError], ref_template=_REF)
     known = {id(shape): schema for shape, schema in zip(types, schemas, strict=False)}
     paths: dict[str, Any] = {}
@@ -42,24 +50,30 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
     }
 
 
+def _shapes(route: Route) -> Iterator[Any]:
+    yield from (route.query, route.body, route.answer)
+    for shapes in route.also.values():
+        yield from shapes.values()
+
+
 def _operation(route: Route, known: dict[int, Any], components: dict[str, Any]) -> dict[str, Any]:
     name = route.method.lower() + "_" + re.sub(r"\W+", "_", route.path).strip("_")
     operation: dict[str, Any] = {
         "operationId": name.rstrip("_"),
         "summary": route.summary,
         "tags": list(route.tags),
-        "responses": {str(route.status): {"description": "Done."}},
     }
     if doc := (route.handler.__doc__ or "").strip():
         operation["description"] = doc
-    parameters = [
-        {"name": part, "in": "path", "required": True, "schema": {"type": "string"}}
+    identifier = {"type": "string", "format": "uuid"} if route.identifiers else {"type": "string", "minLength": 1}
+    parameters: list[dict[str, Any]] = [
+        {"name": part, "in": "path", "required": True, "schema": identifier}
         for part in re.findall(r"{(\w+)", route.path)
     ]
     if route.query is not None:
         shape = components[route.query.__name__]
         parameters += [
-            {"name": part, "in": "query", "required": part in shape.get("required", ()), "schema": schema}
+            {"name": part, "in": "query", "required": part in shape.get("required", ()), "schema": _present(schema)}
             for part, schema in shape["properties"].items()
         ]
     if parameters:
@@ -67,30 +81,52 @@ def _operation(route: Route, known: dict[int, Any], components: dict[str, Any]) 
     if route.body is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": known[id(route.body)]}},
+            "content": {media: {"schema": known[id(route.body)]} for media in route.takes},
         }
-    content: dict[str, Any] = {"schema": known[id(route.answer)]} if route.answer is not None else {}
-    operation["responses"][str(route.status)]["content"] = {route.media: content}
+    operation["responses"] = _responses(route, known)
+    if route.scope is not None:
+        operation["security"] = [{"bearer": []}, {"key": []}]
+    return operation
+
+
+def _present(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter that is there: what is left out is null to us, and no text stands for null."""
+    some = {key: value for key, value in schema.items() if key != "default" or value is not None}
+    if "anyOf" not in some:
+        return some
+    kinds = [kind for kind in some.pop("anyOf") if kind != {"type": "null"}]
+    return {**some, **kinds[0]} if len(kinds) == 1 else {**some, "anyOf": kinds}
+
+
+def _responses(route: Route, known: dict[int, Any]) -> dict[str, Any]:
+    """Every answer there is, the usual one first."""
+    reading = route.method == "GET" and route.scope == "read"
+    usual: dict[str, Any] = {"description": "Done."}
+    if route.status not in _WITHOUT_BODY:
+        usual["content"] = {route.media: {} if route.answer is None else {"schema": known[id(route.answer)]}}
+    responses = {str(route.status): usual}
+    if route.kinds:
+        usual["headers"] = _FRESH
+        responses["304"] = {"description": "What `If-None-Match` names is still the answer.", "headers": _FRESH}
     failures = {
         *route.errors,
         *((400,) if route.query else ()),
         *((401, 403, 503) if route.scope else ()),
+        *((504,) if reading else ()),
         *((429,) if route.limited else ()),
     }
     media, error = (
         ("application/json", APIError) if of_video_feed(route.path) else ("application/problem+json", ProblemDetails)
     )
+    problem = {media: {"schema": {"$ref": _REF.format(name=error.__name__)}}}
     for status in sorted(failures):
-        operation["responses"].setdefault(
-            str(status),
-            {
-                "description": TITLES.get(status, "Error"),
-                "content": {media: {"schema": {"$ref": _REF.format(name=error.__name__)}}},
-            },
+        responses.setdefault(str(status), {"description": TITLES.get(status, "Error"), "content": {**problem}})
+    for status, shapes in route.also.items():
+        response = responses.setdefault(str(status), {"description": TITLES.get(status, "Done.")})
+        response.setdefault("content", {}).update(
+            {media: {"schema": known[id(shape)]} for media, shape in shapes.items()}
         )
-    if route.scope is not None:
-        operation["security"] = [{"bearer": []}, {"key": []}]
-    return operation
+    return responses
 
 
 def docs_page(routes: Sequence[Route]) -> str:

@@ -142,6 +142,7 @@ ROUTES = [
         answer=Answer,
         tags=("reading",),
         errors=(400, 403, 406, 504),
+        also={200: {"text/csv": str}},
         kinds=_kinds,
     ),
 ]

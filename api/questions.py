@@ -17,6 +17,7 @@ from aggregators.definitions import BY_NAME
 from aggregators.rollup import Rollup
 from api import ranges
 from api.errors import Problem
+from api.routing import described
 from storage.database import AsyncConn
 from storage.feed import Watermark
 from storage.rollup_query import BadQuery, Question, Rows, ask
@@ -34,14 +35,14 @@ class QueryParameters(msgspec.Struct, kw_only=True):
     `cursor` continues the answer that gave it, over the same range, whatever `from` and `to` say by now.
     """
 
-    rollup: str
-    measures: str | None = None
-    group_by: str | None = None
-    filter: list[str] = []
-    from_: str | None = msgspec.field(name="from", default=None)
-    to: str | None = None
+    rollup: Annotated[str, described(enum=tuple(BY_NAME))]
+    measures: Annotated[str, described("avg,max,p95", "trades,net")] | None = None
+    group_by: Annotated[str, described("host", "symbol,currency")] | None = None
+    filter: list[Annotated[str, described("metric:cpu_usage", "currency:USD,EUR")]] = []
+    from_: ranges.Moment | None = msgspec.field(name="from", default=None)
+    to: ranges.Moment | None = None
     grain: Literal["1m", "5m", "15m", "1h", "1d", "1w", "1mo"] | None = None
-    tz: str | None = None
+    tz: ranges.Zone | None = None
     fill: Literal["null", "zero"] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
     cursor: str | None = None

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from aggregators import calendar
 from api.errors import Problem
+from api.routing import described
 
 _RELATIVE = re.compile(r"now(?:-(\d{1,6})(m|h|d))?").fullmatch
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 _UNITS = {"m": dt.timedelta(minutes=1), "h": dt.timedelta(hours=1), "d": dt.timedelta(days=1)}
 _FIRST, _LAST = dt.datetime(2000, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+
+Moment = Annotated[str, described("2026-01-05", "2026-01-05T10:00:00Z", "now-15m")]
+"""A date or a time, as `moment` reads it."""
+Day = Annotated[str, described("2026-01-05", pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+"""A date, as `day` reads it."""
+Zone = Annotated[str, described("UTC", "Europe/Berlin", "Asia/Kathmandu")]
+"""An IANA time zone, as `asked_zone` reads it."""
 
 TIME_RANGES = {"24h": 1, "7d": 7, "30d": 30, "90d": 90, "365d": 365}
 """`time_range` in local days, today included (24h: the last 24 hours)."""
@@ -20,6 +29,8 @@ TIME_RANGES = {"24h": 1, "7d": 7, "30d": 30, "90d": 90, "365d": 365}
 
 DASHBOARD_RANGES = ("24h", "7d", "30d", "90d")
 """Those that ModelCompare's front end asks for, as `timeRange`."""
+DashboardRange = Annotated[str, described(enum=DASHBOARD_RANGES)]
+TimeRange = Annotated[str, described(enum=(*TIME_RANGES, "all"))]
 
 
 def dashboard_range(text: str, tz: ZoneInfo, now: dt.datetime, grain: str) -> tuple[dt.datetime, dt.datetime]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import NoneType
-from typing import Any, Literal, TypeVar, Union, get_args
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from aiohttp import web
@@ -37,6 +37,12 @@ class Route:
     status: int = 200
     tags: tuple[str, ...] = ()
     errors: tuple[int, ...] = field(default=())
+    also: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """Answers of another shape, by status and media type: those of a success beside `answer`, those of a failure instead of a problem."""
+    takes: tuple[str, ...] = ("application/json",)
+    """The media types of `body`."""
+    identifiers: bool = False
+    """Whether what stands in the path's places are UUIDs."""
     anonymous: bool = False
     """Whether credentials are not even looked at: for what must answer whatever is sent along."""
     limited: bool = True
@@ -61,6 +67,12 @@ def json_answer(value: Any, *, status: int = 200, headers: dict[str, str] | None
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
+def described(*examples: str, enum: Sequence[str] = (), pattern: str = "") -> msgspec.Meta:
+    """What a text parameter may be, for the document alone: its handler checks it, and says more of what is wrong than a schema can."""
+    schema: dict[str, Any] = {"enum": list(enum)} if enum else {"pattern": pattern} if pattern else {}
+    return msgspec.Meta(examples=list(examples) or None, extra_json_schema=schema or None)
+
+
 def parse_query(request: web.Request, shape: type[_T]) -> _T:
     """The query parameters as a typed value; raises Problem 400 that names the wrong one.
 
@@ -74,7 +86,7 @@ def parse_query(request: web.Request, shape: type[_T]) -> _T:
                 400, f"{name[:64]}: is not a parameter here; known are {', '.join(fields)}", parameter=name[:64]
             )
         many = request.query.getall(name)
-        repeatable = "list" in str(fields[name].type)
+        repeatable = get_origin(fields[name].type) is list
         if len(many) > 1 and not repeatable:
             raise Problem(400, f"{name}: stands more than once", parameter=name)
         if any("\x00" in value for value in many):

@@ -207,7 +207,7 @@ class SignIn:
                 media="text/html",
                 status=303,
                 tags=tags,
-                errors=(410,),
+                also={410: {"text/html": str}},
             ),
             Route(
                 "POST",

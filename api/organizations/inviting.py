@@ -133,6 +133,7 @@ ROUTES = [
         status=201,
         tags=("organizations",),
         errors=(400, 404, 409, 413, 415, 422),
+        identifiers=True,
     ),
     Route(
         "GET",
@@ -144,6 +145,7 @@ ROUTES = [
         answer=Invitations,
         tags=("organizations",),
         errors=(404,),
+        identifiers=True,
     ),
     Route(
         "DELETE",
@@ -154,6 +156,7 @@ ROUTES = [
         status=204,
         tags=("organizations",),
         errors=(404,),
+        identifiers=True,
     ),
     Route(
         "POST",

@@ -102,6 +102,7 @@ ROUTES = [
         answer=Members,
         tags=("organizations",),
         errors=(404,),
+        identifiers=True,
     ),
     Route(
         "PATCH",
@@ -113,6 +114,7 @@ ROUTES = [
         status=204,
         tags=("organizations",),
         errors=(400, 404, 409, 413, 415, 422),
+        identifiers=True,
     ),
     Route(
         "DELETE",
@@ -123,5 +125,6 @@ ROUTES = [
         status=204,
         tags=("organizations",),
         errors=(404, 409),
+        identifiers=True,
     ),
 ]

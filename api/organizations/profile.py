@@ -174,6 +174,7 @@ ROUTES = [
         answer=OrganizationShown,
         tags=("organizations",),
         errors=(404,),
+        identifiers=True,
     ),
     Route(
         "PATCH",
@@ -185,5 +186,6 @@ ROUTES = [
         answer=OrganizationShown,
         tags=("organizations",),
         errors=(400, 404, 413, 415, 422),
+        identifiers=True,
     ),
 ]

@@ -10,11 +10,12 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from aggregators.definitions import BY_NAME
 from api.auth.principal import Principal, caller
 from api.errors import Problem
 from api.leaderboards import CREATORS, MAX_CREATORS, leaderboard, require_ranked
 from api.questions import DEFAULT_LIMIT, QueryParameters, answer, parse, rollup_named
-from api.routing import ENCODER, Route, parse_query
+from api.routing import ENCODER, Route, described, parse_query
 from api.services import Services, services
 from api.stream.event_stream import EventStream
 from api.stream.events_source import EventSource, Gone
@@ -33,7 +34,7 @@ class StreamQuery(QueryParameters, kw_only=True):
     of `/api/v1/leaderboards/creators`, or `mode=events` with `type`.
     """
 
-    rollup: str | None = None  # type: ignore[assignment]
+    rollup: Annotated[str, described(enum=tuple(BY_NAME))] | None = None  # type: ignore[assignment]
     mode: Literal["state", "events"] = "state"
     leaderboard: Literal["creators"] | None = None
     window: Board | None = None

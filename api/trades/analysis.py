@@ -11,7 +11,7 @@ from aiohttp import web
 from api.auth.principal import caller
 from api.errors import Problem
 from api.freshness import RECEIVED, fresh, same_minute
-from api.routing import json_answer, parse_query
+from api.routing import described, json_answer, parse_query
 from api.services import services
 from api.trades.figures import MEASURES, TradeFigures, figures_of, totals
 from api.trades.groups import PagedQuery, TradeGroup, checked_keys, checked_sort, page_of_groups
@@ -27,7 +27,7 @@ class TradesQuery(PagedQuery, kw_only=True):
     """
 
     grain: Literal["1d", "1w", "1mo"] = "1d"
-    group_by: str | None = None
+    group_by: Annotated[str, described("symbol", "broker,strategy")] | None = None
     recent: Annotated[int, msgspec.Meta(ge=0, le=MAX_RECENT)] = 0
     cursor: str | None = None
 

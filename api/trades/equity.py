@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from aggregators import statistics
 from api.errors import Problem
+from api.routing import described
 from storage.rollup_query import plain_number
 
 _EQUITY = re.compile(r"(?:([A-Z][A-Z0-9]{1,11}):)?([0-9]{1,18}(?:\.[0-9]{1,18})?)", re.ASCII).fullmatch
 _EXPECTED = "starting_equity: expected a decimal of at least 0, or one for each currency such as USD:10000,BTC:0.5"
+
+StartingEquity = Annotated[str, described("10000", "USD:10000,BTC:0.5")]
+"""What `starting_equities` reads."""
 
 ALONE = ""
 """Stands for the currency of a starting equity that names none."""

@@ -8,6 +8,7 @@ import msgspec
 
 from aggregators.definitions.trade import TRADE_PNL
 from api.errors import Problem
+from api.routing import described
 from api.trades.figures import MEASURES, SORTS, TradeFigures, figures_of
 from api.trades.parameters import Filters, Period, TradeQuery, question
 from storage.database import AsyncConn
@@ -19,7 +20,7 @@ MAX_GROUPS = 200
 class PagedQuery(TradeQuery, kw_only=True):
     """Which trades, and which page of their groups: `limit` groups a page, ordered by `sort` within each currency."""
 
-    sort: str = "totalPnL"
+    sort: Annotated[str, described(enum=tuple(SORTS))] = "totalPnL"
     order: Literal["asc", "desc"] = "desc"
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_GROUPS)] = 50
     page: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1

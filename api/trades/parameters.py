@@ -29,10 +29,10 @@ Filters = dict[str, tuple[str, ...]]
 class TradeQuery(msgspec.Struct, kw_only=True):
     """Which trades. Days are those of `tz`: `time_range` counts local days, today included; `from` and `to` are dates, inclusive."""
 
-    time_range: str | None = None
-    from_: str | None = msgspec.field(name="from", default=None)
-    to: str | None = None
-    tz: str | None = None
+    time_range: ranges.TimeRange | None = None
+    from_: ranges.Day | None = msgspec.field(name="from", default=None)
+    to: ranges.Day | None = None
+    tz: ranges.Zone | None = None
     broker: str | None = None
     symbol: str | None = None
     strategy: str | None = None
@@ -91,14 +91,14 @@ async def asked_period(
     """
     tz = ranges.asked_zone(parameters.tz, zone)
     today = now.astimezone(tz).date()
-    if parameters.from_ or parameters.to:
-        if parameters.time_range:
+    if parameters.from_ is not None or parameters.to is not None:
+        if parameters.time_range is not None:
             raise Problem(400, "time_range: stands beside from or to; one of them is enough", parameter="time_range")
-        last = ranges.day(parameters.to, "to") if parameters.to else today
-        first = ranges.day(parameters.from_, "from") if parameters.from_ else last - dt.timedelta(days=6)
+        last = ranges.day(parameters.to, "to") if parameters.to is not None else today
+        first = ranges.day(parameters.from_, "from") if parameters.from_ is not None else last - dt.timedelta(days=6)
         label = f"{first}/{last}"
     else:
-        label = parameters.time_range or "7d"
+        label = "7d" if parameters.time_range is None else parameters.time_range
         last = today
         if label == "24h":
             utc = calendar.zone("UTC")

@@ -10,7 +10,7 @@ from api.errors import Problem
 from api.freshness import RECEIVED, fresh, same_minute
 from api.routing import json_answer, parse_query
 from api.services import services
-from api.trades.equity import starting_equities
+from api.trades.equity import StartingEquity, starting_equities
 from api.trades.figures import totals
 from api.trades.parameters import MAX_ROWS, TradeQuery, asked_period, asked_rows, question, trade_filters
 from api.trades.report import AMOUNTS, pnl_report
@@ -23,7 +23,7 @@ class PnlQuery(TradeQuery, kw_only=True):
     `starting_equity` is what drawdowns and ratios start from: a decimal of at least 0, or one for each currency (`USD:10000,BTC:0.5`).
     """
 
-    starting_equity: str | None = None
+    starting_equity: StartingEquity | None = None
 
 
 async def pnl(request: web.Request) -> web.StreamResponse:

@@ -16,7 +16,7 @@ from api.auth.principal import caller
 from api.freshness import RECEIVED, fresh, same_minute
 from api.routing import json_answer, parse_query
 from api.services import services
-from api.trades.equity import Drawdown, drawdown, ratios, starting_equities, starting_equity
+from api.trades.equity import Drawdown, StartingEquity, drawdown, ratios, starting_equities, starting_equity
 from api.trades.figures import TradeFigures, totals
 from api.trades.groups import PagedQuery, TradeGroup, checked_sort, page_of_groups
 from api.trades.parameters import (
@@ -40,7 +40,7 @@ class StrategiesQuery(PagedQuery, kw_only=True):
     `starting_equity` is what each strategy's drawdown and ratios start from, as in `/reports/pnl`.
     """
 
-    starting_equity: str | None = None
+    starting_equity: StartingEquity | None = None
 
 
 class StrategyDrawdown(msgspec.Struct, rename="camel"):
