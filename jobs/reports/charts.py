@@ -67,7 +67,7 @@ def drawn(chart: Chart, families: Sequence[str]) -> str:
     return svg.replace(f'font-family="{FONT}"', f'font-family="{names}"')
 
 
-def described(chart: Chart) -> str:
+def in_words(chart: Chart) -> str:
     """What a chart shows, in words: the text for who cannot see it."""
     if not chart.labels or not any(value is not None for series in chart.series for value in series.values):
         return f"{chart.title}: no figures."

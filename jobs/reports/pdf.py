@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import font_roboto
 import typst
 
-from jobs.reports.charts import described, drawn
+from jobs.reports.charts import in_words, drawn
 from jobs.reports.figures import column_header, with_unit
 from jobs.reports.layout import laid_out, printable
 from jobs.reports.recommendations import because
@@ -159,7 +159,7 @@ def _picture(chart: Chart, pictures: dict[str, str], families: list[str]) -> dic
     return {
         "title": printable(column_header(chart.title, "number", chart.unit)),
         "svg": name,
-        "alt": printable(described(chart)),
+        "alt": printable(in_words(chart)),
     }
 
 
