@@ -19,8 +19,9 @@ class Spent:
 
 
 def spent(service: int, backends: list[int]) -> Spent:
-    """The CPU seconds of a service by its pid and of PostgreSQL's processes by theirs."""
-    return Spent(_seconds(service), sum(_seconds(pid) for pid in backends))
+    """The CPU seconds of a service's processes by the pid of the first, and of PostgreSQL's by theirs."""
+    others = [one.pid for one in psutil.Process(service).children() if "multiprocessing" in " ".join(one.cmdline())]
+    return Spent(sum(_seconds(pid) for pid in (service, *others)), sum(_seconds(pid) for pid in backends))
 
 
 def _seconds(pid: int) -> float:

@@ -61,8 +61,8 @@ class BoardCost:
 def board_cost(service: Service, *, creators: int, reactions: int, views: int) -> BoardCost:
     """Fills the tables, lets the service's own scheduler refresh the boards, and sends single views at random moments."""
     with psycopg.connect(service.database_url, autocommit=True, options="-c timezone=UTC") as connection:
-        rows = _fill(connection, service, creators, reactions)
-        _on_the_boards(service, _send(service, "first"))  # gathers the history, in which all of this is new
+        rows = fill_boards(connection, service, creators, reactions)
+        seen_on_the_boards(service)  # gathers the history, in which all of this is new
         chance = random.Random(3)
         waits, refreshes = [], []
         for number in range(views):
@@ -73,7 +73,9 @@ def board_cost(service: Service, *, creators: int, reactions: int, views: int) -
     return BoardCost(median(refreshes), median(waits), max(waits), rows)
 
 
-def _fill(connection: psycopg.Connection[tuple[object, ...]], service: Service, creators: int, reactions: int) -> int:
+def fill_boards(
+    connection: psycopg.Connection[tuple[object, ...]], service: Service, creators: int, reactions: int
+) -> int:
     """Writes reactions and rollups as if views and reactions had come over 90 days; returns the rows of the daily rollup."""
     sizes = {"creators": Literal(creators), "reactions": Literal(reactions), "videos": Literal(_VIDEOS)}
     organization = Literal(service.organization)
@@ -88,6 +90,11 @@ def _fill(connection: psycopg.Connection[tuple[object, ...]], service: Service, 
         connection.execute(SQL("vacuum analyze {}").format(into))
     connection.execute("vacuum analyze store.video_reaction")
     return rows
+
+
+def seen_on_the_boards(service: Service) -> None:
+    """Sends a view and returns once the boards have it, and all that was filled in before."""
+    _on_the_boards(service, _send(service, "first"))
 
 
 def _send(service: Service, name: str) -> str:

@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -38,8 +38,8 @@ class Service:
 
 
 @contextlib.contextmanager
-def running(workers: int = 1) -> Iterator[Service]:
-    """Starts the service with its embedded database and so many API processes, as anybody would, and stops all at the end."""
+def running(settings: Mapping[str, str] | None = None) -> Iterator[Service]:
+    """Starts the service with its embedded database, as anybody would, and stops all at the end; `settings` are its environment's."""
     folder = Path(tempfile.mkdtemp(prefix="streamgauge-bench-"))
     # PostgreSQL's own user must be able to enter, where this one is root.
     folder.chmod(0o755)
@@ -50,8 +50,8 @@ def running(workers: int = 1) -> Iterator[Service]:
         "STREAMGAUGE_DATA": str(folder / "data"),
         "STREAMGAUGE_PORT": str(port),
         "STREAMGAUGE_COLLECT_HOST": "false",
-        "STREAMGAUGE_WORKERS": str(workers),
         "STREAMGAUGE_LOG_LEVEL": "warning",
+        **(settings or {}),
     }
     root = Path(__file__).parent.parent
     with (folder / "log").open("wb") as log:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median, quantiles
@@ -73,21 +73,36 @@ def _frames(organization: UUID, hosts: int, metrics: int) -> Iterator[pl.DataFra
         minutes = min(_CHUNK_DAYS, DAYS - day) * 1_440
         first = START + dt.timedelta(days=day)
         for host in range(hosts):
-            times = pl.datetime_range(
-                first, first + dt.timedelta(minutes=minutes - 1), "1m", time_unit="us", time_zone="UTC", eager=True
-            )
-            values = [pl.Series(random.gamma(4.0, 12.0, minutes).round(2)).cast(pl.String) for _ in range(metrics)]
-            pieces = [pl.concat_str(pl.lit(f'"metric_{n}":'), pl.lit(value)) for n, value in enumerate(values)]
-            text = pl.concat_str(pl.lit("{"), pl.concat_str(pieces, separator=","), pl.lit("}"))
-            yield pl.select(
-                pl.lit(str(organization)).alias("organization"),
-                pl.lit(times.cast(TIME)).alias("time"),
-                pl.lit(f"year/host-{host}").alias("source"),
-                pl.int_range(minutes).cast(pl.String).alias("id"),
-                pl.lit(None, dtype=pl.Int64).alias("sequence"),
-                pl.lit(f"host-{host}").alias("host"),
-                text.alias("metrics"),
-            )
+            names = [f"metric_{number}" for number in range(metrics)]
+            yield _frame(random, organization, first, minutes, f"host-{host}", names)
+
+
+def _frame(
+    random: np.random.Generator, organization: UUID, first: dt.datetime, minutes: int, host: str, metrics: Sequence[str]
+) -> pl.DataFrame:
+    """So many minutes of one host."""
+    times = pl.datetime_range(
+        first, first + dt.timedelta(minutes=minutes - 1), "1m", time_unit="us", time_zone="UTC", eager=True
+    )
+    values = [pl.Series(random.gamma(4.0, 12.0, minutes).round(2)).cast(pl.String) for _ in metrics]
+    pieces = [pl.concat_str(pl.lit(f'"{name}":'), pl.lit(value)) for name, value in zip(metrics, values, strict=True)]
+    text = pl.concat_str(pl.lit("{"), pl.concat_str(pieces, separator=","), pl.lit("}"))
+    return pl.select(
+        pl.lit(str(organization)).alias("organization"),
+        pl.lit(times.cast(TIME)).alias("time"),
+        pl.lit(f"year/{host}").alias("source"),
+        pl.int_range(minutes).cast(pl.String).alias("id"),
+        pl.lit(None, dtype=pl.Int64).alias("sequence"),
+        pl.lit(host).alias("host"),
+        text.alias("metrics"),
+    )
+
+
+def store_month(
+    connection: psycopg.Connection[tuple[object, ...]], organization: UUID, first: dt.datetime, metrics: Sequence[str]
+) -> None:
+    """Copies the rollups of 30 days of one host that measures these metrics every minute."""
+    _store(connection, _frame(np.random.default_rng(7), organization, first, 30 * 1_440, "host-0", metrics))
 
 
 def _store(connection: psycopg.Connection[tuple[object, ...]], frame: pl.DataFrame) -> int:

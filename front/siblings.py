@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import signal
 from collections.abc import AsyncIterator
@@ -123,7 +124,9 @@ def _serve(settings: Settings, place: Place, sender: Connection) -> None:
         orphaned.add_done_callback(lambda _: stop.set())
         async with service(settings, whole=False, join=place):
             settle()
-            sender.send(True)
+            # A parent that is stopping listens no more; it says so by a signal.
+            with contextlib.suppress(BrokenPipeError):
+                sender.send(True)
             sender.close()
             await stop.wait()
             end_for_sure(settings)

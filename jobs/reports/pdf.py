@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import font_roboto
 import typst
 
-from jobs.reports.charts import in_words, drawn
+from jobs.reports.charts import drawn, in_words
 from jobs.reports.figures import column_header, with_unit
 from jobs.reports.layout import laid_out, printable
 from jobs.reports.recommendations import because

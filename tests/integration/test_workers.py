@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import signal
 import urllib.request
@@ -79,6 +80,64 @@ def test_both_push_every_change_and_count_together(service: ServiceProcess) -> N
     assert counted
     assert known
     assert (float(counted[1]), float(known[1])) == (7, 42)
+
+
+ANSWERED_ALIKE = (
+    "/api/v1/rollups",
+    "/api/v1/query?rollup=video_engagement&measures=views&group_by=creator_id&from=2026-01-01&to=2026-01-03",
+    "/api/v1/query?rollup=trade_pnl&measures=trades,net,win_rate&group_by=symbol&grain=1d&from=2026-01-01&to=2026-01-03",
+    "/api/v1/dashboard/stats",
+    "/api/v1/dashboard/analytics?timeRange=7d&tz=Asia/Kathmandu",
+    "/api/v1/enterprise/metrics?timeRange=30d",
+    "/api/unify/v1/metrics?time_range=365d",
+    "/api/unify/v1/reports/pnl?from=2026-01-01&to=2026-01-03&starting_equity=100",
+    "/api/unify/v1/analytics/trades?from=2026-01-01&to=2026-01-03&group_by=symbol&recent=10",
+    "/api/unify/v1/analytics/strategies?from=2026-01-01&to=2026-01-03",
+    "/api/v1/deployments",
+)
+
+
+def event(kind: str, number: int, data: dict[str, Any]) -> dict[str, Any]:
+    """An event of the new year."""
+    time = f"2026-01-02T10:00:{number:02d}Z"
+    return {"specversion": "1.0", "id": f"{kind}-{number}", "source": "test", "type": kind, "time": time, "data": data}
+
+
+def trade(number: int) -> dict[str, Any]:
+    """A trade that won a cent more than the one before."""
+    time = f"2026-01-02T10:00:{number:02d}Z"
+    figures = {"quantity": 1, "entry_price": 1, "exit_price": 1, "pnl": f"{number}.01", "currency": "USD"}
+    who = {"trade_id": f"t{number}", "user_id": "ada", "broker": "b", "symbol": f"S{number % 3}", "side": "buy"}
+    return event("trade", number, {**who, **figures, "opened_at": time, "closed_at": time})
+
+
+def test_every_process_gives_the_same_answer(service: ServiceProcess) -> None:
+    service.request("/api/v1/events", [trade(number) for number in range(30)])
+    service.request("/api/v1/events", [event("enterprise", 1, {"metrics": {"model_accuracy": 89.2}})])
+    service.request("/api/v1/events", [view(number, time="2026-01-02T10:00:00Z") for number in range(5)])
+    service.request("/api/v1/deployments", {"service": "web", "version": "1", "environment": "test"})
+    with ThreadPoolExecutor(8) as readers:
+        for path in ANSWERED_ALIKE:
+            # Each request has a connection of its own, which the kernel gives to one of the processes.
+            answers = list(readers.map(service.request, [path] * 16))
+            assert {status for status, _, _ in answers} == {200}, path
+            assert len({json.dumps(body) for _, body, _ in answers}) == 1, path
+            assert len({headers["ETag"] for _, _, headers in answers}) == 1, path
+        # A tag of one process is known to the other.
+        tag = service.request(ANSWERED_ALIKE[-2])[2]["ETag"]
+        again = readers.map(lambda _: service.request(ANSWERED_ALIKE[-2], headers={"If-None-Match": tag})[0], range(16))
+        assert set(again) == {304}
+
+
+def test_what_one_process_accepted_is_in_the_next_answer_of_any(service: ServiceProcess) -> None:
+    path = "/api/unify/v1/metrics?from=2026-01-01&to=2026-01-03"
+    with ThreadPoolExecutor(8) as readers:
+        for number in range(1, 21):
+            # Both have the answer without it in their memory.
+            list(readers.map(service.request, [path] * 8))
+            assert service.request("/api/v1/events", [trade(number)])[0] == 202
+            answers = readers.map(service.request, [path] * 8)
+            assert {answer["totalTrades"] for _, answer, _ in answers} == {number}
 
 
 def test_one_that_dies_is_started_again(service: ServiceProcess) -> None:
