@@ -354,7 +354,10 @@ async def running(
         ):
             yield Api(f"http://127.0.0.1:{port}", services, clock, made[0], session, made[1], numbers, app)
     finally:
-        scheduler.cancel()
+        while not scheduler.done():
+            # Once is not always enough: a pool's waiting may take the cancellation to itself (Python 3.11).
+            scheduler.cancel()
+            await asyncio.wait([scheduler], timeout=1.0)
         await asyncio.gather(scheduler, return_exceptions=True)
         await keeping.close()
         await hub.stop()

@@ -135,7 +135,7 @@ async def test_an_answer_that_nobody_reads_is_thrown_away(api: Api) -> None:
         await loop.sock_sendall(made, request * 200)
         read = 0
         async with asyncio.timeout(20):
-            await asyncio.sleep(2)
+            await asyncio.sleep(2)  # to read nothing is what is tried here
             try:
                 while chunk := await loop.sock_recv(made, 1 << 20):
                     read += len(chunk)
