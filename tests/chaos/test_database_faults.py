@@ -52,6 +52,7 @@ def test_transactions_that_cannot_be_serialized_are_done_again(installation: Clu
     run(
         installation.database_url,
         "create sequence store.attempts",
+        "grant usage on sequence store.attempts to public",
         """create function store.fail() returns trigger language plpgsql as $$ begin
             if nextval('store.attempts') % 3 = 0 then
                 raise exception 'could not serialize access' using errcode = 'serialization_failure';

@@ -162,6 +162,7 @@ def test_a_serialization_failure_is_tried_again(database_url: str) -> None:
     run(
         database_url,
         "create sequence failures",
+        "grant usage on sequence failures to public",
         "create function fail_twice() returns trigger language plpgsql as $$ begin"
         " if nextval('failures') <= 2 then raise exception 'again' using errcode = '40001'; end if; return new; end $$",
         "create trigger fail_twice before insert on store.event_system for each row execute function fail_twice()",
