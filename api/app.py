@@ -22,6 +22,7 @@ from api import (
     openapi,
     performance,
     query,
+    reports,
     users,
 )
 from api.auth import providers
@@ -34,6 +35,7 @@ from api.organizations import inviting, people
 from api.organizations import profile as organizations
 from api.page.routes import routes as page_routes
 from api.reception import complete
+from api.report_waiting import RUN_WAITERS, RunWaiters
 from api.routing import Route
 from api.services import SERVICES, Services
 from api.stream import routes as stream
@@ -59,6 +61,7 @@ def all_routes(services: Services) -> list[Route]:
         *live_metrics.ROUTES,
         *deployments.ROUTES,
         *trades.ROUTES,
+        *reports.ROUTES,
         *leaderboards.ROUTES,
         *users.ROUTES,
         *auth_routes(
@@ -91,7 +94,8 @@ def application(services: Services) -> web.Application:
     )
     app[SERVICES] = services
     readers = app[READERS] = Readers(services.authenticator)
-    announcements = app[ANNOUNCEMENTS] = Announcements(services.database, services.hub)
+    waiters = app[RUN_WAITERS] = RunWaiters()
+    announcements = app[ANNOUNCEMENTS] = Announcements(services.database, services.hub, waiters)
     app[SUBJECTS] = subjects()
     if services.cache is not None:
         services.cache.begin(partial(complete, services))

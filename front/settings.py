@@ -37,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     organization new users of the issuer join; without it each gets one of their own.
     collect_host: whether `run` collects this host's own metrics, and each API process those of its requests.
     log_format: console or json. log_level: debug to error.
+    report_processes: how many reports are made at once, each in a process of its own.
     public_operations: whether /metrics, /cache/metrics, /health/detailed and /api/performance are open without a credential.
     retention_days: age at which archived raw events are dropped (default: never). compress_after_days: age at which TimescaleDB's
     community edition compresses a day of raw events.
@@ -79,6 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     supabase_jwks_url: str | None = None
     supabase_organization: UUID | None = None
     collect_host: bool = True
+    report_processes: Annotated[int, msgspec.Meta(ge=1, le=32)] = 1
     public_operations: bool | None = None
     topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "streamgauge"
     partitions: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 8

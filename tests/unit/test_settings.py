@@ -47,6 +47,7 @@ VALUES = {
     "supabase_jwks_url": ("https://keys.example.com/", "https://keys.example.com/"),
     "supabase_organization": (str(SOME_ID), SOME_ID),
     "collect_host": ("false", False),
+    "report_processes": ("3", 3),
     "public_operations": ("true", True),
     "topic_prefix": ("acme.gauge", "acme.gauge"),
     "partitions": ("24", 24),
