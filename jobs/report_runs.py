@@ -146,7 +146,7 @@ class ReportMaker:
         try:
             while not (await asyncio.wait({making}, timeout=self._lease_s / 3))[0]:
                 try:
-                    if not await self._work.renew(run.id):
+                    if not await self._work.renew(run):
                         making.cancel()
                 except (StorageUnavailable, QueryTooSlow) as error:
                     log.warning("report_not_renewed", run=str(run.id), reason=str(error))
@@ -154,7 +154,7 @@ class ReportMaker:
             making.cancel()
             await asyncio.gather(making, return_exceptions=True)
             try:
-                await self._work.release(run.id)
+                await self._work.release(run)
             except (StorageUnavailable, QueryTooSlow) as error:
                 log.warning("report_not_released", run=str(run.id), reason=str(error))
             raise
@@ -175,11 +175,11 @@ class ReportMaker:
             if status == 500:
                 log.exception("report_failed", run=str(run.id), type=run.type)
             self._made.pop(run.id, None)
-            await self._work.fail(run.id, reason, status, self._now())
+            await self._work.fail(run, reason, status, self._now())
             return
         # The notice of its end is no reason to stop.
         self._made.pop(run.id, None)
-        await self._work.finish(run.id, made, self._now())
+        await self._work.finish(run, made, self._now())
 
     async def _artefact(self, run: ClaimedRun) -> Artefact:
         # The reports' code is loaded where the first one is made, in a thread: a service that nobody asks for one starts without it.

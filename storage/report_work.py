@@ -21,10 +21,14 @@ MOST_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class ClaimedRun:
-    """A run to make. `parameters` are JSON; `own` are the names of the member whose trades alone may be in it."""
+    """A run to make. `claim` is another at every claim. `parameters` are JSON.
+
+    `own` are the names of the member whose trades alone may be in it; None where all may be.
+    """
 
     organization: UUID
     id: UUID
+    claim: UUID
     type: str
     parameters: str
     own: list[str] | None
@@ -46,12 +50,11 @@ class ReportWork:
 
     def __init__(self, database: Database, *, lease_s: float) -> None:
         self._database = database
-        self._claim = uuid4()
         self._lease_s = lease_s
 
     async def claim(self, now: dt.datetime) -> ClaimedRun | None:
         """The run that waits longest, or whose maker is gone; it is this process's for `lease_s` seconds."""
-        values = {"claim": self._claim, "lease_s": self._lease_s, "now": now, "attempts": MOST_ATTEMPTS}
+        values = {"claim": uuid4(), "lease_s": self._lease_s, "now": now, "attempts": MOST_ATTEMPTS}
         async with self._database.owner() as connection:
             for (gone,) in await (await connection.execute(_QUERIES["exhausted"], values)).fetchall():
                 await connection.execute(_QUERIES["tell"], {"channel": REPORT_OVER, "id": gone})
@@ -59,20 +62,20 @@ class ReportWork:
                 await cursor.execute(_QUERIES["claim"], values)
                 return await cursor.fetchone()
 
-    async def renew(self, run: UUID) -> bool:
+    async def renew(self, run: ClaimedRun) -> bool:
         """Holds it for another while; False where it was cancelled, or is another process's by now."""
         async with self._database.owner() as connection:
             cursor = await connection.execute(
-                _QUERIES["renew"], {"id": run, "claim": self._claim, "lease_s": self._lease_s}
+                _QUERIES["renew"], {"id": run.id, "claim": run.claim, "lease_s": self._lease_s}
             )
             return await cursor.fetchone() is not None
 
-    async def release(self, run: UUID) -> None:
+    async def release(self, run: ClaimedRun) -> None:
         """Leaves it to whoever claims it next."""
         async with self._database.owner() as connection:
-            await connection.execute(_QUERIES["release"], {"id": run, "claim": self._claim})
+            await connection.execute(_QUERIES["release"], {"id": run.id, "claim": run.claim})
 
-    async def finish(self, run: UUID, made: Artefact, now: dt.datetime) -> bool:
+    async def finish(self, run: ClaimedRun, made: Artefact, now: dt.datetime) -> bool:
         """Stores the file and ends the run, in one transaction; False where it is not this process's any more."""
         values = {
             "summary": made.summary,
@@ -82,18 +85,18 @@ class ReportWork:
         }
         return await self._end("finish", run, {**values, "now": now})
 
-    async def fail(self, run: UUID, error: str, status: int, now: dt.datetime) -> bool:
+    async def fail(self, run: ClaimedRun, error: str, status: int, now: dt.datetime) -> bool:
         """Ends the run with the reason why there is no file; `status` is what an HTTP answer would have."""
         return await self._end("fail", run, {"error": error, "error_status": status, "now": now})
 
-    async def _end(self, how: str, run: UUID, values: dict[str, Any]) -> bool:
+    async def _end(self, how: str, run: ClaimedRun, values: dict[str, Any]) -> bool:
         async with self._database.owner() as connection:
             ended = await (
-                await connection.execute(_QUERIES[how], {**values, "id": run, "claim": self._claim})
+                await connection.execute(_QUERIES[how], {**values, "id": run.id, "claim": run.claim})
             ).fetchone()
             if ended is None:
                 return False
-            await connection.execute(_QUERIES["tell"], {"channel": REPORT_OVER, "id": run})
+            await connection.execute(_QUERIES["tell"], {"channel": REPORT_OVER, "id": run.id})
             return True
 
 

@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -123,10 +124,19 @@ class RenderPool:
 
 
 def _begin() -> None:
-    """Once a process: it gives way to the others, and an interrupt of the terminal is its parent's to handle."""
+    """Once a process: it gives way to the others, ends with its parent, and an interrupt of the terminal is its parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(_BEHIND)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed says nothing, and its process would wait for the next report for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _render(pieces: list[bytes], form: Format, fonts: tuple[str, ...], longest_s: int) -> tuple[bytes, int]:

@@ -63,7 +63,7 @@ where id = (
     limit 1
     for update skip locked
 )
-returning run.organization, run.id, run.type, run.parameters::text as parameters, run.own, run.format;
+returning run.organization, run.id, run.claimed_by as claim, run.type, run.parameters::text as parameters, run.own, run.format;
 
 -- name: renew
 update store.report_run set lease = clock_timestamp() + make_interval(secs => %(lease_s)s)

@@ -321,19 +321,20 @@ async def test_a_maker_that_is_killed_leaves_one_file(database_url: str) -> None
 async def test_who_lost_a_run_cannot_finish_it_and_one_that_ends_all_makers_fails(database_url: str) -> None:
     async with running(database_url) as api:
         id_ = report_of(await ask(api, wait=0), 202)["id"]
-        makers = [ReportWork(api.services.database, lease_s=lease) for lease in (0, 30)]
-        for maker in makers:
-            run = await maker.claim(NOON)
-            assert run is not None
-            assert str(run.id) == id_
-        late, holder = makers
+        late, holder = (ReportWork(api.services.database, lease_s=lease) for lease in (0, 30))
+        lost, held = await late.claim(NOON), await holder.claim(NOON)
+        assert lost is not None
+        assert held is not None
+        assert str(lost.id) == str(held.id) == id_
+        assert await holder.claim(NOON) is None
         first, second = (Artefact("{}", data, "application/json", "a.json") for data in (b"1", b"2"))
-        assert not await late.renew(run.id)
-        assert not await late.finish(run.id, first, NOON)
-        assert not await late.fail(run.id, "no", 500, NOON)
-        assert await holder.renew(run.id)
-        assert await holder.finish(run.id, second, NOON)
-        assert not await holder.finish(run.id, first, NOON)
+        for work in (late, holder):
+            assert not await work.renew(lost)
+            assert not await work.finish(lost, first, NOON)
+            assert not await work.fail(lost, "no", 500, NOON)
+        assert await holder.renew(held)
+        assert await holder.finish(held, second, NOON)
+        assert not await holder.finish(held, first, NOON)
         with psycopg.connect(database_url, autocommit=True) as connection:
             assert connection.execute("select artefact from store.report_run").fetchall() == [(b"2",)]
 
