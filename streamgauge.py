@@ -91,7 +91,7 @@ def worker() -> None:
 
 @app.command()
 def scheduler() -> None:
-    """Run the jobs that nobody asks for: housekeeping."""
+    """Run the jobs: housekeeping, and reports that are asked for."""
     from front.serving import scheduler_command
 
     sys.exit(scheduler_command(_settings(), console))
@@ -208,6 +208,34 @@ def import_(
 
     target = Target(to, url, api_key, organization)
     sys.exit(import_command(_settings(), file, as_, map_ or [], kind, target, write_rejected, console))
+
+
+@app.command()
+def report(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="TYPE",
+            help="performance, usage, billing, team, pnl, leaderboard or operations.",
+            show_default=False,
+        ),
+    ],
+    from_: Annotated[
+        str | None, typer.Option("--from", help="First day, as 2026-01-01; 29 days before the last.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Last day, which is in it; today by default.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="json, pdf or excel.")] = "pdf",
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; by default its own name, here.")] = None,
+    tz: Annotated[str | None, typer.Option("--tz", help="Whose days; by default the organization's.")] = None,
+    url: Annotated[str | None, typer.Option(help="The service; by default that of credentials.json.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="By default that of credentials.json.")] = None,
+) -> None:
+    """Have a report made, and download it. Ctrl-C cancels it. Exit code 1 where it could not be made."""
+    from front.report_command import AskedReport, report_command
+    from front.targets import Target
+
+    asked = AskedReport(kind, format_, from_, to, tz)
+    sys.exit(report_command(_settings(), Target("http", url, api_key, None), asked, out, console))
 
 
 @app.command()

@@ -22,6 +22,7 @@ from api import (
     openapi,
     performance,
     query,
+    reports,
     users,
 )
 from api.auth import providers
@@ -36,6 +37,7 @@ from api.organizations import inviting, people
 from api.organizations import profile as organizations
 from api.page.routes import routes as page_routes
 from api.reception import complete
+from api.report_waiting import RUN_WAITERS, RunWaiters
 from api.routing import Route
 from api.services import SERVICES, Services
 from api.stream import routes as stream
@@ -61,6 +63,7 @@ def all_routes(services: Services) -> list[Route]:
         *live_metrics.ROUTES,
         *deployments.ROUTES,
         *trades.ROUTES,
+        *reports.ROUTES,
         *leaderboards.ROUTES,
         *users.ROUTES,
         *auth_routes(
@@ -100,7 +103,8 @@ def application(services: Services) -> web.Application:
         per_credential=services.edge.streams_per_credential,
         waiting_per_address=services.edge.waiting_sockets_per_address,
     )
-    announcements = app[ANNOUNCEMENTS] = Announcements(services.database, services.hub)
+    waiters = app[RUN_WAITERS] = RunWaiters()
+    announcements = app[ANNOUNCEMENTS] = Announcements(services.database, services.hub, waiters)
     app[SUBJECTS] = subjects()
     if services.cache is not None:
         services.cache.begin(partial(complete, services))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -67,6 +68,11 @@ class Services:
     """The bounds that callers meet."""
     cache_health: Callable[[], CacheHealth] | None = None
     """How the cache is; None without a cache."""
+
+    download_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    """Signs the addresses of files; the same in all processes of a service."""
+    public_url: str | None = None
+    """Under which address people reach the service; None where it is the one that they asked."""
 
 
 SERVICES = web.AppKey("services", Services)

@@ -24,6 +24,7 @@ from api.auth.first_secrets import first_secrets
 from api.auth.passwords import Passwords
 from api.disk import Disk
 from api.observation import Observation
+from api.report_links import download_key
 from api.serve import require_free, serving
 from api.services import Services
 from api.stream.hub import Hub
@@ -41,6 +42,7 @@ from ingest.log_status import LogStatus
 from ingest.names import MetricNames
 from jobs.demo import run_demo
 from jobs.log_monitor import LogMonitor
+from jobs.report_runs import report_runs
 from jobs.scheduler import housekeeping
 from storage.bootstrap import Bootstrap, bootstrap, ensure_demo_organization
 from storage.database import Database
@@ -143,6 +145,8 @@ async def service(
             stall_s=settings.stall_seconds,
             own_organization=first.organization if settings.collect_host else None,
             configuration=_configuration(settings),
+            download_key=download_key(jwt_secret(settings)),
+            public_url=settings.public_url,
             disk=await asyncio.to_thread(_disk, settings),
         )
         tasks = await stack.enter_async_context(_tasks())
@@ -159,6 +163,7 @@ async def service(
             await stack.enter_async_context(
                 housekeeping(keeping, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
             )
+            await stack.enter_async_context(report_runs(keeping, processes=settings.report_processes, now=utc_now))
             await stack.enter_async_context(filling(settings.jobs_database_url or url, unfilled))
         if settings.collect_host:
             name = f"{hostname()}/api:{port}" + (f"-{join.number}" if join else "")

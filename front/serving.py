@@ -18,12 +18,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from aggregators.definitions import ROLLUPS
+from api.auth.authenticate import utc_now
 from api.log_observation import LogObservation
 from api.observation import Observation
 from front import kafka
 from front.filling import filling
 from front.open_files import allow_open_files
 from front.settings import InvalidSetting, Settings
+from jobs.report_runs import report_runs
 from jobs.scheduler import housekeeping
 from jobs.storing import TooManyDeadLetters
 from storage.database import Database
@@ -146,6 +148,7 @@ async def _schedule(settings: Settings, console: Console) -> int:
         await stack.enter_async_context(
             housekeeping(database, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
         )
+        await stack.enter_async_context(report_runs(database, processes=settings.report_processes, now=utc_now))
         await stack.enter_async_context(filling(keeping, unfilled))
         console.print("[bold]Streamgauge[/] scheduler is at work; stop it with Ctrl-C")
         await stop.wait()

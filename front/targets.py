@@ -40,7 +40,7 @@ async def opened(
 ) -> AsyncIterator[Client | LogServer]:
     """The target, ready to be sent to. Raises InvalidSetting."""
     if target.to == "http":
-        url, key = _address(settings, target)
+        url, key = address(settings, target)
         async with Client(url, key, random=random, patience=patience) as client:
             yield client
     elif target.to == "kafka":
@@ -100,8 +100,8 @@ def _known(settings: Settings, need: str) -> dict[str, str]:
     return known
 
 
-def _address(settings: Settings, target: Target) -> tuple[str, str]:
-    """Where to send to, and the key: as given, else from credentials.json."""
+def address(settings: Settings, target: Target) -> tuple[str, str]:
+    """Where to send to, and the key: as given, else from credentials.json. Raises InvalidSetting."""
     if target.url and target.api_key:
         return target.url, target.api_key
     known = _known(settings, "--url and --api-key")

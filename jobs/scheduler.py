@@ -17,6 +17,7 @@ from storage.audit import prune_audit
 from storage.database import Database, QueryTooSlow, StorageUnavailable
 from storage.dead_letters import DeadLetters
 from storage.job_runs import expect_jobs, stamp_job
+from storage.report_work import prune_report_runs
 from storage.retention import prune_feed, prune_ledgers, prune_sources
 from storage.sessions import prune_expired
 
@@ -46,6 +47,7 @@ async def housekeeping(
         ("old_feed", 600, lambda: prune_feed(database)),
         ("silent_sources", 86_400, lambda: prune_sources(database)),
         ("retired_ledgers", 3_600, lambda: prune_ledgers(database, hours=ledger_hours)),
+        ("old_reports", 3_600, lambda: prune_report_runs(database, now=datetime.now(UTC))),
         ("old_dead_letters", 86_400, lambda: DeadLetters(database).prune(days=90)),
     ]
     if retention_days is not None:

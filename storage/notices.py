@@ -20,6 +20,10 @@ DEPLOYMENTS = "streamgauge_deployments"
 """An organization's deployments changed; the payload is the organization's id."""
 COMPARISONS = "streamgauge_comparisons"
 """A comparison moved on; the payload is a ComparisonNotice in JSON."""
+REPORT_ASKED = "streamgauge_report_asked"
+"""A report was asked for; the payload is the run's id."""
+REPORT_OVER = "streamgauge_report_over"
+"""A report's run succeeded, failed or was cancelled; the payload is its id."""
 
 _SILENT_S = 30.0
 _START_S = 5.0

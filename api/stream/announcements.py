@@ -9,9 +9,10 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from api.report_waiting import RunWaiters
 from api.stream.hub import Hub
 from storage.database import Database
-from storage.notices import COMPARISONS, DEPLOYMENTS, ComparisonNotice, NoticeListener
+from storage.notices import COMPARISONS, DEPLOYMENTS, REPORT_OVER, ComparisonNotice, NoticeListener
 
 log = structlog.get_logger(__name__)
 
@@ -32,10 +33,11 @@ class ComparisonFollower(Protocol):
 class Announcements:
     """Hears notices once and tells whoever follows. One an API process."""
 
-    def __init__(self, database: Database, hub: Hub) -> None:
+    def __init__(self, database: Database, hub: Hub, runs: RunWaiters) -> None:
         self._hub = hub
+        self._runs = runs
         self._followers: dict[UUID, set[ComparisonFollower]] = {}
-        self._listener = NoticeListener(database, (DEPLOYMENTS, COMPARISONS), self._heard, self._gap)
+        self._listener = NoticeListener(database, (DEPLOYMENTS, COMPARISONS, REPORT_OVER), self._heard, self._gap)
 
     async def start(self) -> None:
         """Begins to listen."""
@@ -61,6 +63,9 @@ class Announcements:
             if channel == DEPLOYMENTS:
                 self._hub.change(UUID(payload), DEPLOYMENT)
                 return
+            if channel == REPORT_OVER:
+                self._runs.over(UUID(payload))
+                return
             notice = msgspec.json.decode(payload, type=ComparisonNotice)
         except (ValueError, msgspec.DecodeError):
             log.warning("notice_not_understood", channel=channel)
@@ -70,6 +75,7 @@ class Announcements:
 
     def _gap(self) -> None:
         self._hub.change_kind(DEPLOYMENT)
+        self._runs.missed()
         for followers in list(self._followers.values()):
             for follower in list(followers):
                 follower.missed()

@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -92,10 +93,14 @@ class RenderPool:
         made, _ = await asyncio.shield(future)
         return made
 
-    async def close(self) -> None:
-        """Ends the processes, after the reports that they are at."""
+    async def close(self, *, at_once: bool = False) -> None:
+        """Ends the processes, after the reports that they are at, or `at_once`."""
         processes, self._all = list(self._all), set()
         for process in processes:
+            if at_once:
+                # An executor has no public way to end its process before Python 3.14.
+                for child in list((vars(process).get("_processes") or {}).values()):
+                    child.kill()
             await asyncio.to_thread(process.shutdown, cancel_futures=True)
 
     def _started(self) -> ProcessPoolExecutor:
@@ -119,10 +124,19 @@ class RenderPool:
 
 
 def _begin() -> None:
-    """Once a process: it gives way to the others, and an interrupt of the terminal is its parent's to handle."""
+    """Once a process: it gives way to the others, ends with its parent, and an interrupt of the terminal is its parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(_BEHIND)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed says nothing, and its process would wait for the next report for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _render(pieces: list[bytes], form: Format, fonts: tuple[str, ...], longest_s: int) -> tuple[bytes, int]:

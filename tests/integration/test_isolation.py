@@ -41,13 +41,16 @@ async def fill(api: Api, mark: str) -> None:
 
 
 async def manage(api: Api) -> None:
-    """A member, an invitation and an entry of the audit trail in the organization, which has a key already."""
+    """A member, an invitation, an entry of the audit trail and a report in the organization, which has a key already."""
     database, by = api.services.database, Actor(None, "ours", None, NOON)
     account = await identity.create_account(database, new_address("manager"), "hash")
     await identity.create_membership(database, account, api.organization, "owner")
     await invite(
         database, api.organization, "guest@example.com", "member", new_address("token"), replace(by, account=account)
     )
+    asked = {"type": "performance", "format": "json"}
+    reply = await api.request("POST", "/api/v1/reports?wait=0", json=asked)
+    assert reply.status == 202, reply.text
 
 
 async def test_no_answer_holds_a_byte_of_anothers(api: Api) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,6 +17,7 @@ from jobs.reports.pool import RenderFailed, RenderPool
 from jobs.reports.render import ROWS_AT_ONCE, Format, packed, render, unpacked
 from jobs.reports.report import ReportColumn, ReportTable, Section, TooManyRows
 from tests.reports_samples import drawn_charts, listing, report
+from tests.service_process import ROOT, wait_until
 
 
 @pytest.fixture
@@ -80,6 +85,51 @@ async def test_who_stops_waiting_leaves_the_process_to_the_next() -> None:
     await pool.close()
 
 
+async def test_who_closes_at_once_does_not_wait_for_the_report() -> None:
+    pool = RenderPool(1)
+    before = set(renderers())
+    slow = report((Section(None, "All", tables=tuple(listing(2_000, name=f"t{n}") for n in range(5))),))
+    rendering = asyncio.ensure_future(pool.render(slow, "pdf"))
+    async with asyncio.timeout(60):
+        while not (begun := set(renderers()) - before):  # noqa: ASYNC110  (a process has no event to wait for)
+            await asyncio.sleep(0.01)
+    rendering.cancel()
+    await pool.close(at_once=True)
+    _, alive = psutil.wait_procs(begun, timeout=30)
+    assert not alive
+    await asyncio.gather(rendering, return_exceptions=True)
+
+
+ONE_THAT_IS_KILLED = """
+import asyncio
+from jobs.reports.pool import RenderPool
+from tests.unit.test_report_pool import MADE, renderers
+
+
+async def main():
+    pool = RenderPool(1)
+    await pool.render(MADE, "json")
+    print(*(process.pid for process in renderers()), flush=True)
+    await asyncio.Event().wait()
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_the_processes_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(ONE_THAT_IS_KILLED)
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as parent:
+        assert parent.stdout is not None
+        children = [psutil.Process(int(one)) for one in parent.stdout.readline().split()]
+        parent.kill()
+    assert children
+    wait_until(lambda: all(map(has_ended, children)), "the processes to end")
+
+
 def test_a_report_travels_in_small_pieces() -> None:
     large = report(
         (
@@ -96,3 +146,11 @@ def renderers() -> list[psutil.Process]:
     """The processes that this one has started to render."""
     found = psutil.Process().children(recursive=True)
     return [one for one in found if any("spawn_main" in part for part in one.cmdline())]
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it is gone; or dead and still listed, where nobody buries it, as in a container without an init."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

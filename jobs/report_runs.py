@@ -1,0 +1,227 @@
+"""Makes the reports that were asked for: claims a run, reads it in one snapshot, has it rendered, and stores the file once."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, cast
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from jobs.reports.parameters import BadParameters, ReportParameters
+from jobs.reports.pool import RenderFailed, RenderPool
+from jobs.reports.render import CONTENT_TYPES, ENDINGS, Format
+from jobs.reports.report import Report
+from storage.database import Database, QueryTooSlow, StorageUnavailable
+from storage.filled import NotFilled
+from storage.notices import REPORT_ASKED, REPORT_OVER, NoticeListener
+from storage.report_work import Artefact, ClaimedRun, ReportWork
+
+log = structlog.get_logger(__name__)
+
+LEASE_S = 30.0
+"""A run whose maker was not heard for so long is another's to claim."""
+LOOK_S = 5.0
+"""How often is looked for runs that no notice told of: those whose maker died."""
+LARGEST_BYTES = 64 * 1024 * 1024
+"""Of a file that is kept."""
+
+
+class Renderer(Protocol):
+    """What turns a report into bytes (see RenderPool)."""
+
+    async def render(self, report: Report, form: Format) -> bytes:
+        """The report in a format."""
+
+
+class FileTooLarge(ValueError):
+    """The report has more bytes than are kept."""
+
+
+@asynccontextmanager
+async def report_runs(database: Database, *, processes: int, now: Callable[[], dt.datetime]) -> AsyncIterator[None]:
+    """Makes reports while the block does, so many at once. Any number of processes may: each run is one's at a time.
+
+    What is not finished at the end is another's to claim at once. The processes that render start with the first report.
+    """
+    pool = RenderPool(processes)
+    try:
+        async with making_reports(database, pool, at_once=processes, now=now):
+            yield
+    finally:
+        await pool.close(at_once=True)
+
+
+@asynccontextmanager
+async def making_reports(
+    database: Database,
+    renderer: Renderer,
+    *,
+    at_once: int,
+    now: Callable[[], dt.datetime],
+    lease_s: float = LEASE_S,
+    look_s: float = LOOK_S,
+) -> AsyncIterator[None]:
+    """The same with a renderer of one's own."""
+    maker = ReportMaker(database, renderer, now=now, lease_s=lease_s, look_s=look_s)
+    listener = NoticeListener(database, (REPORT_ASKED, REPORT_OVER), maker.heard, maker.look)
+    await listener.start()
+    tasks = [asyncio.create_task(maker.run(), name=f"reports-{number}") for number in range(at_once)]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await listener.stop()
+
+
+class ReportMaker:
+    """The runs that this process makes. `run` is one of its hands: as many are called as runs are made at once."""
+
+    def __init__(
+        self,
+        database: Database,
+        renderer: Renderer,
+        *,
+        now: Callable[[], dt.datetime],
+        lease_s: float,
+        look_s: float,
+    ) -> None:
+        self._database = database
+        self._renderer = renderer
+        self._now = now
+        self._lease_s = lease_s
+        self._look_s = look_s
+        self._work = ReportWork(database, lease_s=lease_s)
+        self._wake = asyncio.Semaphore(0)
+        self._made: dict[UUID, asyncio.Task[None]] = {}
+
+    def look(self) -> None:
+        """There may be a run to make."""
+        if self._wake.locked():
+            self._wake.release()
+
+    def heard(self, channel: str, payload: str) -> None:
+        """A run was asked for, or is over: one that is being made here was cancelled then, unless its maker said so itself."""
+        if channel == REPORT_ASKED:
+            self.look()
+            return
+        try:
+            making = self._made.get(UUID(payload))
+        except ValueError:
+            log.warning("notice_not_understood", channel=channel)
+            return
+        if making is not None:
+            making.cancel()
+
+    async def run(self) -> None:
+        """Makes one run after another until it is cancelled."""
+        while True:
+            run = None
+            try:
+                run = await self._work.claim(self._now())
+            except (StorageUnavailable, QueryTooSlow) as error:
+                log.warning("report_not_claimed", reason=str(error))
+            except Exception:
+                log.exception("report_not_claimed")
+            if run is None:
+                try:
+                    async with asyncio.timeout(self._look_s):
+                        await self._wake.acquire()
+                except TimeoutError:
+                    continue
+            else:
+                # Another hand may take the next one.
+                self.look()
+                await self._hold(run)
+
+    async def _hold(self, run: ClaimedRun) -> None:
+        """Makes a run and says meanwhile that it lives; stops where the run is not this process's any more."""
+        making = self._made[run.id] = asyncio.create_task(self._make(run), name=f"report-{run.id}")
+        try:
+            while not (await asyncio.wait({making}, timeout=self._lease_s / 3))[0]:
+                try:
+                    if not await self._work.renew(run):
+                        making.cancel()
+                except (StorageUnavailable, QueryTooSlow) as error:
+                    log.warning("report_not_renewed", run=str(run.id), reason=str(error))
+        except asyncio.CancelledError:
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)
+            try:
+                await self._work.release(run)
+            except (StorageUnavailable, QueryTooSlow) as error:
+                log.warning("report_not_released", run=str(run.id), reason=str(error))
+            raise
+        finally:
+            self._made.pop(run.id, None)
+        if making.cancelled():
+            log.info("report_stopped", run=str(run.id))
+        elif (problem := making.exception()) is not None:
+            # It was made and could not be stored. The next run may be all the same; this one is tried again after its lease.
+            expected = isinstance(problem, StorageUnavailable | QueryTooSlow)
+            log.error("report_not_stored", run=str(run.id), reason=str(problem), exc_info=None if expected else problem)
+
+    async def _make(self, run: ClaimedRun) -> None:
+        try:
+            made = await self._artefact(run)
+        except Exception as error:
+            reason, status = reason_of(error)
+            if status == 500:
+                log.exception("report_failed", run=str(run.id), type=run.type)
+            self._made.pop(run.id, None)
+            await self._work.fail(run, reason, status, self._now())
+            return
+        # The notice of its end is no reason to stop.
+        self._made.pop(run.id, None)
+        await self._work.finish(run, made, self._now())
+
+    async def _artefact(self, run: ClaimedRun) -> Artefact:
+        # The reports' code is loaded where the first one is made, in a thread: a service that nobody asks for one starts without it.
+        build, document = await asyncio.to_thread(_reports)
+        parameters = msgspec.json.decode(run.parameters, type=ReportParameters)
+        if run.own is not None and run.type == "pnl":
+            own = {"user_id": tuple(run.own)}
+            parameters = msgspec.structs.replace(parameters, filters={**own, **parameters.filters})
+            if not set(parameters.filters["user_id"]) <= set(run.own):
+                raise BadParameters("filters", "members see their own trades")
+        report = await build(run.type, self._database, run.organization, parameters, self._now())
+        data = await self._renderer.render(report, run.format)
+        if len(data) > LARGEST_BYTES:
+            raise FileTooLarge(f"it has {len(data):,} bytes; at most {LARGEST_BYTES:,} are kept: ask for fewer days")
+        told = document(report)
+        summary = {name: told[name] for name in ("summary", "metrics", "recommendations", "as_of", "generated_at")}
+        name = f"{run.type}-{report.first}-{report.last}.{ENDINGS[run.format]}"
+        return Artefact(_JSON.encode(summary).decode(), data, CONTENT_TYPES[run.format], name)
+
+
+_JSON = msgspec.json.Encoder(decimal_format="number")
+
+
+def _reports() -> tuple[Callable[..., Any], Callable[[Report], dict[str, Any]]]:
+    from jobs.reports.build import build
+    from jobs.reports.encode_json import report_document
+
+    return cast(Callable[..., Any], build), report_document
+
+
+def reason_of(error: Exception) -> tuple[str, int]:
+    """Why there is no report, safe to be shown, and the status of an HTTP answer that says so."""
+    if isinstance(error, BadParameters):
+        return str(error), 400
+    if isinstance(error, QueryTooSlow):
+        return f"{error}; ask for fewer days", 504
+    if isinstance(error, NotFilled):
+        return str(error), 503
+    if isinstance(error, StorageUnavailable):
+        return "the database could not be read; try again", 503
+    if isinstance(error, RenderFailed):
+        return str(error), 503
+    if isinstance(error, FileTooLarge) or type(error).__name__ in ("TooManyRows", "MissingGlyph"):
+        return str(error), 422
+    return "it could not be made: an error of the service, which is in its log", 500

@@ -1,0 +1,91 @@
+-- Runs of reports: first those of the organization of the transaction, then what the jobs do for all of them.
+
+-- name: in_flight
+select count(*) from app.report_run where status in ('queued', 'running');
+
+-- name: ask
+insert into app.report_run (organization, id, type, parameters, own, format, requested_by, digest, created_at)
+values (
+    app.organization(), %(id)s, %(type)s, %(parameters)s::json, %(own)s, %(format)s, %(requested_by)s, %(digest)s, %(created_at)s
+)
+on conflict (organization, digest) where status in ('queued', 'running') do nothing
+returning id;
+
+-- name: joined
+select id from app.report_run where digest = %(digest)s and status in ('queued', 'running');
+
+-- name: one
+select
+    id, type, parameters::text as parameters, format, requested_by, status, created_at, started_at, finished_at, error, error_status,
+    summary::text as summary, (summary ->> 'generated_at')::timestamptz as generated_at, file_name, size
+from app.report_run
+where id = %(id)s and (%(requested_by)s::text is null or requested_by = %(requested_by)s::text);
+
+-- name: page
+select
+    id, type, parameters::text as parameters, format, requested_by, status, created_at, started_at, finished_at, error, error_status,
+    null::text as summary, (summary ->> 'generated_at')::timestamptz as generated_at, file_name, size
+from app.report_run
+where %(requested_by)s::text is null or requested_by = %(requested_by)s::text
+order by created_at desc, id desc
+limit %(limit)s offset %(offset)s;
+
+-- name: count
+select count(*) from app.report_run where %(requested_by)s::text is null or requested_by = %(requested_by)s::text;
+
+-- name: cancel
+update app.report_run set status = 'cancelled', finished_at = greatest(created_at, %(now)s)
+where id = %(id)s and status in ('queued', 'running')
+  and (%(requested_by)s::text is null or requested_by = %(requested_by)s::text)
+returning id;
+
+-- name: file
+select artefact, content_type, file_name, sha256 from app.report_run where id = %(id)s and status = 'succeeded';
+
+-- name: tell
+select pg_notify(%(channel)s, %(id)s::text);
+
+-- name: exhausted
+-- Whoever made these ended each time; to try again would end the next one.
+update store.report_run
+set status = 'failed', finished_at = %(now)s, error = 'the process that made it ended each time it was tried', error_status = 500
+where status = 'running' and lease < clock_timestamp() and attempts >= %(attempts)s
+returning id;
+
+-- name: claim
+update store.report_run as run
+set status = 'running', claimed_by = %(claim)s, lease = clock_timestamp() + make_interval(secs => %(lease_s)s),
+    started_at = %(now)s, attempts = attempts + 1
+where id = (
+    select id from store.report_run
+    where status = 'queued' or (status = 'running' and lease < clock_timestamp() and attempts < %(attempts)s)
+    order by created_at, id
+    limit 1
+    for update skip locked
+)
+returning run.organization, run.id, run.claimed_by as claim, run.type, run.parameters::text as parameters, run.own, run.format;
+
+-- name: renew
+update store.report_run set lease = clock_timestamp() + make_interval(secs => %(lease_s)s)
+where id = %(id)s and claimed_by = %(claim)s and status = 'running'
+returning id;
+
+-- name: release
+update store.report_run set status = 'queued', claimed_by = null, lease = null, attempts = attempts - 1
+where id = %(id)s and claimed_by = %(claim)s and status = 'running';
+
+-- name: finish
+update store.report_run
+set status = 'succeeded', finished_at = %(now)s, summary = %(summary)s::json, artefact = %(artefact)s,
+    content_type = %(content_type)s, file_name = %(file_name)s, size = length(%(artefact)s::bytea),
+    sha256 = sha256(%(artefact)s::bytea)
+where id = %(id)s and claimed_by = %(claim)s and status = 'running'
+returning id;
+
+-- name: fail
+update store.report_run set status = 'failed', finished_at = %(now)s, error = %(error)s, error_status = %(error_status)s
+where id = %(id)s and claimed_by = %(claim)s and status = 'running'
+returning id;
+
+-- name: prune
+delete from store.report_run where created_at < %(before)s;
