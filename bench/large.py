@@ -188,12 +188,11 @@ def _hosts(connection: _Connection, service: Service, today: dt.datetime, hosts:
             "bucket": SQL("bucket - month * interval '720 hours'"),
             "last_time": SQL("last_time - month * interval '720 hours'"),
         }
+        # What is older than this grain is kept, and the hours of today that are still to come: nobody could have sent them.
         connection.execute(
-            SQL("delete from {} where organization = {} and bucket < {}").format(
+            SQL("delete from {} where organization = {} and (bucket < {} or bucket > now())").format(
                 into, Literal(service.organization), since
             )
-            if days < 30
-            else SQL("select")
         )
         yield connection.execute(
             _HOST_ROWS.format(
