@@ -96,11 +96,15 @@ def _lock(connection: Conn, wait_s: float) -> None:
         time.sleep(0.2)
 
 
+APPLIED = (
+    "create table if not exists public.streamgauge_migration"
+    " (number integer primary key, name text not null, applied_at timestamptz not null default now())"
+)
+"""Makes the table of what was applied, which is there before the first migration."""
+
+
 def _apply(connection: Conn) -> None:
-    connection.execute(
-        "create table if not exists public.streamgauge_migration"
-        " (number integer primary key, name text not null, applied_at timestamptz not null default now())"
-    )
+    connection.execute(APPLIED)
     done = {number for (number,) in connection.execute("select number from public.streamgauge_migration")}
     known = migrations()
     if done - {number for number, _, _ in known}:

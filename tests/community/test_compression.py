@@ -10,7 +10,7 @@ from aggregators.definitions import ROLLUPS
 from aggregators.frames import raw_frame
 from storage import hypertables, rollup_sql
 from storage.edition import Edition
-from storage.migrate import migrations
+from storage.migrate import APPLIED, migrations
 from storage.sink_sql import copy_statement, raw_csv
 from tests.community.conftest import Run, Statement
 from tests.samples import START, Sample, accepted, system
@@ -21,7 +21,7 @@ COMMUNITY = Edition("community", "17.5", "2.23.0-dev")
 
 def schema(edition: Edition = COMMUNITY) -> list[Statement]:
     """What a first start sends to an empty database of the community edition."""
-    statements: list[Statement] = ["create extension timescaledb"]
+    statements: list[Statement] = ["create extension timescaledb", APPLIED]
     statements += [text for _, _, text in migrations()]
     for rollup in ROLLUPS:
         for grain in rollup.grains:
