@@ -95,7 +95,7 @@ def cache_metrics(parts: Services) -> CacheMetrics:
         else RedisFigures(
             second.hits, second.misses, _rate(second.hits, second.misses), second.errors, second.available
         ),
-        OverallFigures(cache.hits + found, cache.misses, _rate(cache.hits + found, cache.misses)),
+        OverallFigures(cache.hits + found, cache.misses, cache.hit_rate()),
         memory.invalidations,
         cache.confirmed,
     )

@@ -19,6 +19,7 @@ from psycopg import sql
 from aggregators.definitions import ROLLUPS
 from front.parts import database_url
 from front.settings import InvalidSetting, read
+from jobs.report_runs import report_runs
 from jobs.scheduler import housekeeping
 from storage.audit import prune_audit
 from storage.database import Database, StorageFault, StorageUnavailable
@@ -35,7 +36,7 @@ from tests.integration.test_isolation import fill
 LOGINS = {
     "api": ("streamgauge_api", "streamgauge_identity", "streamgauge_service"),
     "sink": ("streamgauge_sink", "streamgauge_service"),
-    "jobs": ("streamgauge_jobs", "streamgauge_service"),
+    "jobs": ("streamgauge_jobs", "streamgauge_service", "streamgauge_api"),
 }
 """As docs/identity.md gives them."""
 
@@ -151,6 +152,23 @@ async def test_housekeeping_and_recomputation_need_the_jobs_login_only(service: 
             assert await work >= 0
     finally:
         await database.close()
+
+
+async def test_a_report_needs_the_jobs_login_only(service: Api, place: Place) -> None:
+    await fill(service, "ours")
+    report = {"type": "performance", "format": "json"}
+    asked = await service.request("POST", "/api/v1/reports?wait=0", json=report)
+    assert asked.status == 202, asked.text
+    database = Database(place.logins["jobs"])
+    await database.open()
+    try:
+        async with report_runs(database, processes=1, now=lambda: service.clock.now):
+            made = await service.get(f"/api/v1/reports/{asked.json['report']['id']}?wait=10")
+            while made.json["report"]["status"] in ("queued", "running"):
+                made = await service.get(f"/api/v1/reports/{asked.json['report']['id']}?wait=10")
+    finally:
+        await database.close()
+    assert (made.json["report"]["status"], made.json["report"]["error"]) == ("succeeded", None)
 
 
 async def test_a_login_reaches_nothing_beyond_its_roles(service: Api, place: Place) -> None:
