@@ -19,7 +19,7 @@ from jobs.reports.report import Report
 from storage.database import Database, QueryTooSlow, StorageUnavailable
 from storage.filled import NotFilled
 from storage.notices import REPORT_ASKED, REPORT_OVER, NoticeListener
-from storage.report_work import Artefact, ClaimedRun, ReportWork
+from storage.report_work import Artefact, ClaimedRun, ReportWork, Step
 
 log = structlog.get_logger(__name__)
 
@@ -43,12 +43,15 @@ class FileTooLarge(ValueError):
 
 
 @asynccontextmanager
-async def report_runs(database: Database, *, processes: int, now: Callable[[], dt.datetime]) -> AsyncIterator[None]:
+async def report_runs(
+    database: Database, *, processes: int, fonts: tuple[str, ...] = (), now: Callable[[], dt.datetime]
+) -> AsyncIterator[None]:
     """Makes reports while the block does, so many at once. Any number of processes may: each run is one's at a time.
 
-    What is not finished at the end is another's to claim at once. The processes that render start with the first report.
+    What is not finished at the end is another's to claim at once. The processes that render start with the first report. `fonts` are
+    folders with more fonts for PDFs.
     """
-    pool = RenderPool(processes)
+    pool = RenderPool(processes, fonts=fonts)
     try:
         async with making_reports(database, pool, at_once=processes, now=now):
             yield
@@ -172,14 +175,29 @@ class ReportMaker:
             made = await self._artefact(run)
         except Exception as error:
             reason, status = reason_of(error)
-            if status == 500:
-                log.exception("report_failed", run=str(run.id), type=run.type)
+            log.error(
+                "report_failed",
+                run=str(run.id),
+                type=run.type,
+                format=run.format,
+                status=status,
+                reason=reason,
+                exc_info=status == 500,
+            )
             self._made.pop(run.id, None)
             await self._work.fail(run, reason, status, self._now())
             return
+        await self._say(run, "storing")
         # The notice of its end is no reason to stop.
         self._made.pop(run.id, None)
         await self._work.finish(run, made, self._now())
+
+    async def _say(self, run: ClaimedRun, step: Step, fraction: float | None = None) -> None:
+        """Says how far it is. The report is made all the same where that could not be said."""
+        try:
+            await self._work.move(run, step, fraction)
+        except (StorageUnavailable, QueryTooSlow) as error:
+            log.warning("report_step_not_told", run=str(run.id), step=step, reason=str(error))
 
     async def _artefact(self, run: ClaimedRun) -> Artefact:
         # The reports' code is loaded where the first one is made, in a thread: a service that nobody asks for one starts without it.
@@ -191,6 +209,7 @@ class ReportMaker:
             if not set(parameters.filters["user_id"]) <= set(run.own):
                 raise BadParameters("filters", "members see their own trades")
         report = await build(run.type, self._database, run.organization, parameters, self._now())
+        await self._say(run, "rendering")
         data = await self._renderer.render(report, run.format)
         if len(data) > LARGEST_BYTES:
             raise FileTooLarge(f"it has {len(data):,} bytes; at most {LARGEST_BYTES:,} are kept: ask for fewer days")
