@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import font_roboto
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +23,7 @@ from jobs.reports.layout import laid_out
 from jobs.reports.pdf import MAX_ROWS, MissingGlyph, to_pdf
 from jobs.reports.recommendations import beyond_limit
 from jobs.reports.report import Report, ReportColumn, ReportTable, Section, TooManyRows
+from tests.made_font import made_font
 from tests.reports_samples import HOSTILE, drawn_charts, listing, report, reports
 from tests.servers.fixtures import POPPLER, had
 from tests.servers.missing import ServerMissingError
@@ -212,7 +212,21 @@ def test_wide_tables_lie_and_the_widest_break_rather_than_lose_a_digit(text_of: 
     assert sum(text.count(digit) for digit in "789") >= 9 * 9
 
 
-def test_fonts_of_a_folder_are_used_for_what_roboto_lacks(tmp_path: Path) -> None:
-    folder = Path(font_roboto.__file__).parent / "files"
-    made = report((Section(None, "All", tables=(listing(2),)),))
-    assert to_pdf(made, (str(folder),)).startswith(b"%PDF-")
+def test_fonts_of_a_folder_are_used_for_what_roboto_lacks(text_of: Read, tmp_path: Path) -> None:
+    made_font(tmp_path / "within", "日経")
+    fonts = (str(tmp_path),)
+    table = ReportTable("names", "Names", (ReportColumn("name", "Name"),), [("日経",), ("ordinary",)])
+    chart = msgspec.structs.replace(drawn_charts()[3], labels=("a", "日", "c"))
+    pdf = to_pdf(report((Section(None, "経", tables=(table,), charts=(chart,)),), title="日 report"), fonts)
+    text = text_of(pdf)
+    for name in ("日経", "ordinary", "日 report"):
+        assert name in text
+    assert b"Ideographs" in pdf
+    # What the folder's fonts lack, too, is still an error, and it names nothing else.
+    table = msgspec.structs.replace(table, rows=[("日本",)])
+    with pytest.raises(MissingGlyph, match=r"U\+672C") as error:
+        to_pdf(report((Section(None, "All", tables=(table,)),)), fonts)
+    assert "STREAMGAUGE_REPORT_FONTS" in str(error.value)
+    # Without them the next report is as it was.
+    with pytest.raises(MissingGlyph, match=r"U\+65E5"):
+        to_pdf(report(title="日"))
