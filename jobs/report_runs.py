@@ -27,6 +27,8 @@ LEASE_S = 30.0
 """A run whose maker was not heard for so long is another's to claim."""
 LOOK_S = 5.0
 """How often is looked for runs that no notice told of: those whose maker died."""
+SAY_S = 1.0
+"""How often is looked at most whether a report that is being rendered came further."""
 LARGEST_BYTES = 64 * 1024 * 1024
 """Of a file that is kept."""
 
@@ -36,6 +38,10 @@ class Renderer(Protocol):
 
     async def render(self, report: Report, form: Format) -> bytes:
         """The report in a format."""
+
+
+Done = Callable[[Report], float | None]
+"""Which part of a report is rendered, 0 to 1 (see RenderPool.done)."""
 
 
 class FileTooLarge(ValueError):
@@ -53,7 +59,7 @@ async def report_runs(
     """
     pool = RenderPool(processes, fonts=fonts)
     try:
-        async with making_reports(database, pool, at_once=processes, now=now):
+        async with making_reports(database, pool, at_once=processes, now=now, done=pool.done):
             yield
     finally:
         await pool.close(at_once=True)
@@ -68,9 +74,10 @@ async def making_reports(
     now: Callable[[], dt.datetime],
     lease_s: float = LEASE_S,
     look_s: float = LOOK_S,
+    done: Done = lambda _: None,
 ) -> AsyncIterator[None]:
-    """The same with a renderer of one's own."""
-    maker = ReportMaker(database, renderer, now=now, lease_s=lease_s, look_s=look_s)
+    """The same with a renderer of one's own. `done` tells which part of a report that it renders is done, where that is known."""
+    maker = ReportMaker(database, renderer, now=now, lease_s=lease_s, look_s=look_s, done=done)
     listener = NoticeListener(database, (REPORT_ASKED, REPORT_OVER), maker.heard, maker.look)
     await listener.start()
     tasks = [asyncio.create_task(maker.run(), name=f"reports-{number}") for number in range(at_once)]
@@ -94,9 +101,11 @@ class ReportMaker:
         now: Callable[[], dt.datetime],
         lease_s: float,
         look_s: float,
+        done: Done,
     ) -> None:
         self._database = database
         self._renderer = renderer
+        self._done = done
         self._now = now
         self._lease_s = lease_s
         self._look_s = look_s
@@ -210,13 +219,27 @@ class ReportMaker:
                 raise BadParameters("filters", "members see their own trades")
         report = await build(run.type, self._database, run.organization, parameters, self._now())
         await self._say(run, "rendering")
-        data = await self._renderer.render(report, run.format)
+        data = await self._rendered(run, report)
         if len(data) > LARGEST_BYTES:
             raise FileTooLarge(f"it has {len(data):,} bytes; at most {LARGEST_BYTES:,} are kept: ask for fewer days")
         told = document(report)
         summary = {name: told[name] for name in ("summary", "metrics", "recommendations", "as_of", "generated_at")}
         name = f"{run.type}-{report.first}-{report.last}.{ENDINGS[run.format]}"
         return Artefact(_JSON.encode(summary).decode(), data, CONTENT_TYPES[run.format], name)
+
+    async def _rendered(self, run: ClaimedRun, report: Report) -> bytes:
+        """The file; says meanwhile which part of it is done, each time that it is another twentieth and once a second at most."""
+        rendering = asyncio.create_task(self._renderer.render(report, run.format), name=f"rendering-{run.id}")
+        said = 0.0
+        try:
+            while not (await asyncio.wait({rendering}, timeout=SAY_S))[0]:
+                done = self._done(report)
+                if done is not None and done >= said + 0.05:
+                    said = done
+                    await self._say(run, "rendering", round(done, 2))
+            return rendering.result()
+        finally:
+            rendering.cancel()
 
 
 _JSON = msgspec.json.Encoder(decimal_format="number")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ import pytest
 from api import report_progress
 from api.auth.keys import mint
 from api.edge import Edge
+from jobs import report_runs
 from jobs.report_runs import FileTooLarge, making_reports
 from jobs.reports.render import Format, render
 from jobs.reports.report import Report
@@ -54,9 +56,9 @@ async def following(api: Api, id_: str, **how: Any) -> AsyncIterator[Stream]:
         yield stream
 
 
-async def told(stream: Stream) -> tuple[str, int | None, Any]:
+async def told(stream: Stream, seconds: float = 10) -> tuple[str, int | None, Any]:
     """Step, place and fraction of the next event."""
-    name, found = await stream.next() or ("", {})
+    name, found = await stream.next(seconds) or ("", {})
     assert (name, set(found)) == ("progress", {"step", "place", "fraction"}), (name, found)
     return found["step"], found["place"], found["fraction"]
 
@@ -68,6 +70,17 @@ async def done(stream: Stream) -> dict[str, Any]:
     assert await stream.next() is None
     report: dict[str, Any] = found["report"]
     return report
+
+
+async def rest(stream: Stream) -> tuple[list[tuple[str, int | None, Any]], dict[str, Any]]:
+    """What is still told, and the report. A step that is over when it is looked at is passed over."""
+    steps = []
+    while (event := await stream.next()) is not None and event[0] == "progress":
+        steps.append((event[1]["step"], event[1]["place"], event[1]["fraction"]))
+    assert event is not None
+    assert await stream.next() is None
+    report: dict[str, Any] = event[1]["report"]
+    return steps, report
 
 
 async def shown(api: Api, id_: str) -> dict[str, Any]:
@@ -133,10 +146,8 @@ async def test_one_that_fails_or_is_cancelled_ends_with_the_reason(api: Api) -> 
         following(api, await asked(api)) as stream,
         making_reports(api.services.database, Refusing(), at_once=1, now=lambda: api.clock.now),
     ):
-        while (event := await stream.next()) is not None and event[0] == "progress":
-            assert event[1]["step"] in ("queued", "reading", "rendering")
-        assert event is not None
-        report = event[1]["report"]
+        steps, report = await rest(stream)
+        assert {step for step, *_ in steps} <= {"queued", "reading", "rendering"}
         assert (report["status"], report["step"], report["error"]) == ("failed", "failed", "no font has it")
         assert report["download_url"] is None
     id_ = await asked(api, "usage")
@@ -161,20 +172,52 @@ async def test_a_maker_in_another_process_that_is_killed_and_one_that_goes_on(ap
             sys.executable, "-m", "tests.integration.report_process", database_url, cwd=ROOT, stdout=subprocess.PIPE
         )
         try:
-            assert (await stream.next(30) or ("", {}))[1] == {"step": "reading", "place": None, "fraction": None}
-            assert await told(stream) == ("rendering", None, None)
+            while (event := await told(stream, 30)) != ("rendering", None, None):
+                assert event == ("reading", None, None)
         finally:
             process.kill()
             await process.wait()
         async with making_reports(api.services.database, Here(), at_once=1, now=lambda: api.clock.now, look_s=0.1):
-            steps = []
-            while (event := await stream.next()) is not None and event[0] == "progress":
-                steps.append(event[1]["step"])
-            assert event is not None
-            assert event[1]["report"]["status"] == "succeeded"
-            # A step that is over when it is looked at is passed over; none is told twice, none comes back.
+            steps, report = await rest(stream)
+            assert report["status"] == "succeeded"
+            # None is told twice, none comes back.
             order = ["reading", "rendering", "storing"]
-            assert steps == sorted(set(steps), key=order.index)
+            names = [step for step, *_ in steps]
+            assert names == sorted(set(names), key=order.index)
+
+
+class Slow:
+    """Renders once it is let, and has done by then as much as it is set to."""
+
+    def __init__(self) -> None:
+        self.let = asyncio.Event()
+        self.part: float | None = None
+
+    async def render(self, report: Report, form: Format) -> bytes:
+        await self.let.wait()
+        return render(report, form)
+
+    def done(self, report: Report) -> float | None:
+        return self.part
+
+
+async def test_what_is_rendered_is_told_in_twentieths(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_runs, "SAY_S", 0.01)
+    slow = Slow()
+    async with (
+        following(api, await asked(api)) as stream,
+        making_reports(api.services.database, slow, at_once=1, now=lambda: api.clock.now, done=slow.done),
+    ):
+        while (event := await told(stream))[0] != "rendering":
+            assert event[2] is None
+        assert event == ("rendering", None, None)
+        slow.part = 0.25
+        assert await told(stream) == ("rendering", None, Decimal("0.25"))
+        slow.part = 0.26  # too little to be told
+        slow.let.set()
+        steps, report = await rest(stream)
+        assert set(steps) <= {("storing", None, None)}
+        assert report["step"] == "succeeded"
 
 
 async def test_a_lost_notice_is_made_up_for(api: Api, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
