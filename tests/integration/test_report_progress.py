@@ -26,9 +26,9 @@ from storage import identity
 from storage.report_work import Artefact, ReportWork
 from tests.integration.api_service import NOON, Api, Stream, another, running, utc_now
 from tests.integration.people import joined, registered
+from tests.integration.report_service import REPORTS, Here
 from tests.service_process import ROOT
 
-REPORTS = "/api/v1/reports"
 MADE = Artefact(
     '{"summary": "s", "metrics": {}, "recommendations": [], "as_of": "2026-03-10T12:00:00Z"}', b"1", "a/b", "f"
 )
@@ -155,13 +155,6 @@ async def test_one_that_fails_or_is_cancelled_ends_with_the_reason(api: Api) -> 
         assert (await told(stream))[0] == "queued"
         await api.request("DELETE", f"{REPORTS}/{id_}")
         assert (await done(stream))["step"] == "cancelled"
-
-
-class Here:
-    """Renders in the test's own process."""
-
-    async def render(self, report: Report, form: Format) -> bytes:
-        return render(report, form)
 
 
 async def test_a_maker_in_another_process_that_is_killed_and_one_that_goes_on(api: Api, database_url: str) -> None:
