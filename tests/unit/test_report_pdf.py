@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from jobs.reports import charts
 from jobs.reports.encode_json import to_json
 from jobs.reports.figures import NOTHING, figure_text, places
 from jobs.reports.layout import laid_out
@@ -142,6 +143,20 @@ def test_a_missing_glyph_is_an_error_that_names_it() -> None:
     chart = msgspec.structs.replace(drawn_charts()[3], labels=("a", "日", "c"))
     with pytest.raises(MissingGlyph, match="U\\+65E5"):
         to_pdf(report((Section(None, "All", charts=(chart,)),)))
+
+
+@pytest.mark.parametrize("name", ["株式会社", "日本語の長い名前" * 5, "ordinary", "日a"])
+def test_a_bars_name_of_wide_characters_is_not_cut(name: str) -> None:
+    chart = msgspec.structs.replace(drawn_charts()[3], labels=(name, "b", "c"))
+    svg = charts.drawn(chart, ("Roboto",))
+    left = re.search(r'transform="translate\(([\d.]+),', svg)
+    assert left is not None
+    (shown,) = [
+        text for text in re.findall(r'translate\(-5,[^>]*font-size="9px"[^>]*>([^<]*)<', svg) if text[0] == name[0]
+    ]
+    wide = sum(character > "\u2e80" for character in shown)
+    # Names end five points left of the axis; a wide character is as wide as its type is high.
+    assert float(left[1]) - 5 - 9 * wide >= 0
 
 
 def test_what_has_no_shape_is_left_out_rather_than_refused(text_of: Read) -> None:
