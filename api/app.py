@@ -22,6 +22,7 @@ from api import (
     openapi,
     performance,
     query,
+    report_progress,
     reports,
     users,
 )
@@ -64,6 +65,7 @@ def all_routes(services: Services) -> list[Route]:
         *deployments.ROUTES,
         *trades.ROUTES,
         *reports.ROUTES,
+        *report_progress.ROUTES,
         *leaderboards.ROUTES,
         *users.ROUTES,
         *auth_routes(

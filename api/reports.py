@@ -41,6 +41,7 @@ from storage.report_runs import (
 
 PATH = "/api/v1/reports"
 IN_FLIGHT = ("queued", "running")
+ReportStep = Literal["queued", "reading", "rendering", "storing", "succeeded", "failed", "cancelled"]
 
 
 class ReportData(msgspec.Struct):
@@ -55,6 +56,7 @@ class ReportData(msgspec.Struct):
 class ShownReport(msgspec.Struct):
     """A report and how far it is. `data` and `download_url` are null until it succeeded; in a list `data` always is.
 
+    `step` is the status, but of a running one what its maker is at: reading the figures, rendering the file, or storing it.
     `download_url` is good for 15 minutes and needs no credential; each answer has a new one.
     """
 
@@ -62,6 +64,7 @@ class ShownReport(msgspec.Struct):
     type: str
     format: ReportFormat
     status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    step: ReportStep
     period: ReportDays
     created_at: dt.datetime
     started_at: dt.datetime | None
@@ -139,30 +142,30 @@ async def listed_reports(request: web.Request) -> web.StreamResponse:
         limit=page.limit,
         offset=page.offset,
     )
-    return json_answer(ReportPage([_shown(request, run) for run in found], total, page.page, page.limit))
+    return json_answer(ReportPage([shown_report(request, run) for run in found], total, page.page, page.limit))
 
 
 async def one_report(request: web.Request) -> web.StreamResponse:
     """How far it is; with what it says, or why it failed."""
     wait = parse_query(request, WaitQuery).wait
-    return json_answer(ReportAnswer(_shown(request, await _waited(request, _id(request), wait))))
+    return json_answer(ReportAnswer(shown_report(request, await _waited(request, report_id(request), wait))))
 
 
 async def cancelled_report(request: web.Request) -> web.StreamResponse:
     """Cancels it and answers with it; 409 where it was over before. Cancelled again it stays cancelled."""
-    run, principal, parts = _id(request), caller(request), services(request)
+    run, principal, parts = report_id(request), caller(request), services(request)
     await cancel_report_run(
         parts.database, principal.organization, run, requested_by=sees_only(principal), now=parts.now()
     )
     found = await _waited(request, run, 0)
     if found.status != "cancelled":
         raise Problem(409, f"the report has {found.status}")
-    return json_answer(ReportAnswer(_shown(request, found)))
+    return json_answer(ReportAnswer(shown_report(request, found)))
 
 
 async def download(request: web.Request) -> web.StreamResponse:
     """The file. The signature is all the permission that is needed."""
-    given, run, parts = parse_query(request, DownloadQuery), _id(request), services(request)
+    given, run, parts = parse_query(request, DownloadQuery), report_id(request), services(request)
     check_signature(parts.download_key, given.organization, run, given.expires, given.signature, parts.now())
     found = await report_file(parts.database, given.organization, run)
     if found is None:
@@ -193,7 +196,7 @@ async def _made(request: web.Request, asked: ReportRequest, wait: int) -> web.St
         raise Problem(run.error_status, run.error or "", headers=there)
     if run.status == "cancelled":
         raise Problem(409, "the report was cancelled", headers=there)
-    answer = ReportAnswer(_shown(request, run))
+    answer = ReportAnswer(shown_report(request, run))
     if run.status in IN_FLIGHT:
         return json_answer(answer, status=202, headers={**there, "Retry-After": "1"})
     return json_answer(answer, headers=there)
@@ -220,14 +223,21 @@ async def _waited(request: web.Request, id_: UUID, seconds: int) -> ReportRun:
                 late = True
 
 
-def _id(request: web.Request) -> UUID:
+def step_of(status: str, said: str | None) -> ReportStep:
+    """The step of a run with this status, whose maker said that. One that has not said anything yet has begun to read."""
+    return (said or "reading") if status == "running" else status  # type: ignore[return-value]
+
+
+def report_id(request: web.Request) -> UUID:
+    """The report that the path names. Raises Problem 404."""
     try:
         return UUID(request.match_info["id"])
     except ValueError:
         raise Problem(404, "there is no report with this id") from None
 
 
-def _shown(request: web.Request, run: ReportRun) -> ShownReport:
+def shown_report(request: web.Request, run: ReportRun) -> ShownReport:
+    """A run as the caller is shown it."""
     parts, url = services(request), None
     if run.status == "succeeded":
         base = parts.public_url or f"{request.scheme}://{request.host}"
@@ -239,6 +249,7 @@ def _shown(request: web.Request, run: ReportRun) -> ShownReport:
         type=run.type,
         format=msgspec.convert(run.format, ReportFormat),
         status=run.status,  # type: ignore[arg-type]
+        step=step_of(run.status, run.step),
         period=ReportDays(days.first, days.last, days.tz),
         created_at=run.created_at,
         started_at=run.started_at,

@@ -37,6 +37,7 @@ from front.event_log import event_log
 from front.filling import filling
 from front.issuers import foreign_issuers, issuer_names, require_organizations
 from front.own_events import host_collector, hostname, publisher, request_telemetry
+from front.report_fonts import report_fonts
 from front.settings import Settings
 from ingest.log_status import LogStatus
 from ingest.names import MetricNames
@@ -92,6 +93,7 @@ async def service(
     as many as are wanted; it may `join` one that listens on its port already.
     """
     issuers = foreign_issuers(settings)
+    fonts = report_fonts(settings) if whole else ()
     settings.data.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         url = join.database_url if join else await _entered(stack, database_url(settings))
@@ -163,7 +165,9 @@ async def service(
             await stack.enter_async_context(
                 housekeeping(keeping, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
             )
-            await stack.enter_async_context(report_runs(keeping, processes=settings.report_processes, now=utc_now))
+            await stack.enter_async_context(
+                report_runs(keeping, processes=settings.report_processes, fonts=fonts, now=utc_now)
+            )
             await stack.enter_async_context(filling(settings.jobs_database_url or url, unfilled))
         if settings.collect_host:
             name = f"{hostname()}/api:{port}" + (f"-{join.number}" if join else "")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,13 @@ from front.targets import Target, address
 _PATH = "/api/v1/reports"
 _TIMEOUT_S = 60.0
 _WAIT_S = 2
-_STEPS = {"queued": "waits for its turn", "running": "is being made"}
+_IN_FLIGHT = ("queued", "running")
+_STEPS = {
+    "queued": "waits for its turn",
+    "reading": "reads the figures",
+    "rendering": "renders the file",
+    "storing": "stores the file",
+}
 _PIECE = 64 * 1024
 
 
@@ -72,15 +79,31 @@ def _finished(service: _Service, asked: AskedReport, tell: Callable[[str], None]
     """The report once it succeeded. Raises ReportNotMade. Whoever interrupts it does not want it any more: it is cancelled."""
     found = service.ask("POST", f"{_PATH}?wait=0", asked.body())
     try:
-        while found["status"] in _STEPS:
-            tell(_STEPS[found["status"]])
-            found = service.ask("GET", f"{_PATH}/{found['id']}?wait={_WAIT_S}")
+        while found["status"] in _IN_FLIGHT:
+            tell(_said(found))
+            for event, told in service.progress(found["id"]):
+                if event == "done":
+                    found = told["report"]
+                elif event == "progress":
+                    tell(_said(told))
+            if found["status"] in _IN_FLIGHT:
+                # A stream may end early: the service was started again, or the machine between ends what is quiet.
+                found = service.ask("GET", f"{_PATH}/{found['id']}?wait={_WAIT_S}")
     except KeyboardInterrupt:
         service.ask("DELETE", f"{_PATH}/{found['id']}")
         raise ReportNotMade("it was cancelled") from None
     if found["status"] != "succeeded":
         raise ReportNotMade(found["error"] or f"it was {found['status']}")
     return found
+
+
+def _said(progress: dict[str, Any]) -> str:
+    """How far it is, in words."""
+    place, fraction = progress.get("place"), progress.get("fraction")
+    ahead = "" if place is None else f", number {place} in line"
+    done = "" if fraction is None else f", {fraction:.0%}"
+    step = str(progress["step"])
+    return f"{_STEPS.get(step, step)}{ahead}{done}"
 
 
 class _Service:
@@ -104,6 +127,24 @@ class _Service:
         except urllib.error.HTTPError as error:
             raise ReportNotMade(_reason(error)) from None
         return found
+
+    def progress(self, id_: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The names and data of the events of a report's progress, as they come; none where the service has no stream for it now."""
+        request = urllib.request.Request(  # noqa: S310
+            f"{self._base}{_PATH}/{id_}/progress", headers={"Authorization": f"Bearer {self._key}"}
+        )
+        name = ""
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+                for line in answer:
+                    field, _, value = line.decode().rstrip("\n").partition(": ")
+                    if field == "event":
+                        name = value
+                    elif field == "data":
+                        yield name, json.loads(value)
+        except (OSError, http.client.HTTPException):
+            # Whoever asks for the report itself is told why.
+            return
 
     def save(self, url: str, place: Path, tell: Callable[[int], object]) -> None:
         """Writes what is there into a file, whole or not at all. Raises ReportNotMade, OSError."""

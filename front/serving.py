@@ -24,6 +24,7 @@ from api.observation import Observation
 from front import kafka
 from front.filling import filling
 from front.open_files import allow_open_files
+from front.report_fonts import report_fonts
 from front.settings import InvalidSetting, Settings
 from jobs.report_runs import report_runs
 from jobs.scheduler import housekeeping
@@ -60,7 +61,7 @@ def worker_command(settings: Settings, console: Console) -> int:
 def scheduler_command(settings: Settings, console: Console) -> int:
     """Runs the jobs until it is stopped; returns 0."""
     _needs_database(settings)
-    return run(_schedule(settings, console))
+    return run(_schedule(settings, console, report_fonts(settings)))
 
 
 def _needs_database(settings: Settings) -> None:
@@ -138,7 +139,7 @@ async def _work(settings: Settings, console: Console) -> int:
         return code
 
 
-async def _schedule(settings: Settings, console: Console) -> int:
+async def _schedule(settings: Settings, console: Console, fonts: tuple[str, ...]) -> int:
     stop = _stop_signal()
     assert settings.database_url is not None
     async with contextlib.AsyncExitStack() as stack:
@@ -148,7 +149,9 @@ async def _schedule(settings: Settings, console: Console) -> int:
         await stack.enter_async_context(
             housekeeping(database, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
         )
-        await stack.enter_async_context(report_runs(database, processes=settings.report_processes, now=utc_now))
+        await stack.enter_async_context(
+            report_runs(database, processes=settings.report_processes, fonts=fonts, now=utc_now)
+        )
         await stack.enter_async_context(filling(keeping, unfilled))
         console.print("[bold]Streamgauge[/] scheduler is at work; stop it with Ctrl-C")
         await stop.wait()

@@ -19,7 +19,7 @@ from jobs.reports.report import Report
 from storage.database import Database, QueryTooSlow, StorageUnavailable
 from storage.filled import NotFilled
 from storage.notices import REPORT_ASKED, REPORT_OVER, NoticeListener
-from storage.report_work import Artefact, ClaimedRun, ReportWork
+from storage.report_work import Artefact, ClaimedRun, ReportWork, Step
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +27,8 @@ LEASE_S = 30.0
 """A run whose maker was not heard for so long is another's to claim."""
 LOOK_S = 5.0
 """How often is looked for runs that no notice told of: those whose maker died."""
+SAY_S = 1.0
+"""How often is looked at most whether a report that is being rendered came further."""
 LARGEST_BYTES = 64 * 1024 * 1024
 """Of a file that is kept."""
 
@@ -38,19 +40,26 @@ class Renderer(Protocol):
         """The report in a format."""
 
 
+Done = Callable[[Report], float | None]
+"""Which part of a report is rendered, 0 to 1 (see RenderPool.done)."""
+
+
 class FileTooLarge(ValueError):
     """The report has more bytes than are kept."""
 
 
 @asynccontextmanager
-async def report_runs(database: Database, *, processes: int, now: Callable[[], dt.datetime]) -> AsyncIterator[None]:
+async def report_runs(
+    database: Database, *, processes: int, fonts: tuple[str, ...] = (), now: Callable[[], dt.datetime]
+) -> AsyncIterator[None]:
     """Makes reports while the block does, so many at once. Any number of processes may: each run is one's at a time.
 
-    What is not finished at the end is another's to claim at once. The processes that render start with the first report.
+    What is not finished at the end is another's to claim at once. The processes that render start with the first report. `fonts` are
+    folders with more fonts for PDFs.
     """
-    pool = RenderPool(processes)
+    pool = RenderPool(processes, fonts=fonts)
     try:
-        async with making_reports(database, pool, at_once=processes, now=now):
+        async with making_reports(database, pool, at_once=processes, now=now, done=pool.done):
             yield
     finally:
         await pool.close(at_once=True)
@@ -65,9 +74,10 @@ async def making_reports(
     now: Callable[[], dt.datetime],
     lease_s: float = LEASE_S,
     look_s: float = LOOK_S,
+    done: Done = lambda _: None,
 ) -> AsyncIterator[None]:
-    """The same with a renderer of one's own."""
-    maker = ReportMaker(database, renderer, now=now, lease_s=lease_s, look_s=look_s)
+    """The same with a renderer of one's own. `done` tells which part of a report that it renders is done, where that is known."""
+    maker = ReportMaker(database, renderer, now=now, lease_s=lease_s, look_s=look_s, done=done)
     listener = NoticeListener(database, (REPORT_ASKED, REPORT_OVER), maker.heard, maker.look)
     await listener.start()
     tasks = [asyncio.create_task(maker.run(), name=f"reports-{number}") for number in range(at_once)]
@@ -91,9 +101,11 @@ class ReportMaker:
         now: Callable[[], dt.datetime],
         lease_s: float,
         look_s: float,
+        done: Done,
     ) -> None:
         self._database = database
         self._renderer = renderer
+        self._done = done
         self._now = now
         self._lease_s = lease_s
         self._look_s = look_s
@@ -172,14 +184,29 @@ class ReportMaker:
             made = await self._artefact(run)
         except Exception as error:
             reason, status = reason_of(error)
-            if status == 500:
-                log.exception("report_failed", run=str(run.id), type=run.type)
+            log.error(
+                "report_failed",
+                run=str(run.id),
+                type=run.type,
+                format=run.format,
+                status=status,
+                reason=reason,
+                exc_info=status == 500,
+            )
             self._made.pop(run.id, None)
             await self._work.fail(run, reason, status, self._now())
             return
+        await self._say(run, "storing")
         # The notice of its end is no reason to stop.
         self._made.pop(run.id, None)
         await self._work.finish(run, made, self._now())
+
+    async def _say(self, run: ClaimedRun, step: Step, fraction: float | None = None) -> None:
+        """Says how far it is. The report is made all the same where that could not be said."""
+        try:
+            await self._work.move(run, step, fraction)
+        except (StorageUnavailable, QueryTooSlow) as error:
+            log.warning("report_step_not_told", run=str(run.id), step=step, reason=str(error))
 
     async def _artefact(self, run: ClaimedRun) -> Artefact:
         # The reports' code is loaded where the first one is made, in a thread: a service that nobody asks for one starts without it.
@@ -191,13 +218,28 @@ class ReportMaker:
             if not set(parameters.filters["user_id"]) <= set(run.own):
                 raise BadParameters("filters", "members see their own trades")
         report = await build(run.type, self._database, run.organization, parameters, self._now())
-        data = await self._renderer.render(report, run.format)
+        await self._say(run, "rendering")
+        data = await self._rendered(run, report)
         if len(data) > LARGEST_BYTES:
             raise FileTooLarge(f"it has {len(data):,} bytes; at most {LARGEST_BYTES:,} are kept: ask for fewer days")
         told = document(report)
         summary = {name: told[name] for name in ("summary", "metrics", "recommendations", "as_of", "generated_at")}
         name = f"{run.type}-{report.first}-{report.last}.{ENDINGS[run.format]}"
         return Artefact(_JSON.encode(summary).decode(), data, CONTENT_TYPES[run.format], name)
+
+    async def _rendered(self, run: ClaimedRun, report: Report) -> bytes:
+        """The file; says meanwhile which part of it is done, each time that it is another twentieth and once a second at most."""
+        rendering = asyncio.create_task(self._renderer.render(report, run.format), name=f"rendering-{run.id}")
+        said = 0.0
+        try:
+            while not (await asyncio.wait({rendering}, timeout=SAY_S))[0]:
+                done = self._done(report)
+                if done is not None and done >= said + 0.05:
+                    said = done
+                    await self._say(run, "rendering", round(done, 2))
+            return rendering.result()
+        finally:
+            rendering.cancel()
 
 
 _JSON = msgspec.json.Encoder(decimal_format="number")

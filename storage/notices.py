@@ -24,6 +24,8 @@ REPORT_ASKED = "streamgauge_report_asked"
 """A report was asked for; the payload is the run's id."""
 REPORT_OVER = "streamgauge_report_over"
 """A report's run succeeded, failed or was cancelled; the payload is its id."""
+REPORT_MOVED = "streamgauge_report_moved"
+"""A report's run came a step further, the payload is its id; or an organization's line of them did, the payload is that one's id."""
 
 _SILENT_S = 30.0
 _START_S = 5.0

@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 
 from storage.database import AsyncConn, Database
 from storage.named import load
-from storage.notices import REPORT_ASKED, REPORT_OVER
+from storage.notices import REPORT_ASKED, REPORT_MOVED, REPORT_OVER
 
 _QUERIES = load("report_runs")
 
@@ -25,7 +25,10 @@ class TooManyRuns(Exception):
 
 @dataclass(frozen=True)
 class ReportRun:
-    """A run without its file. `parameters` and `summary` are JSON; `summary` is there once it succeeded, and never in a list."""
+    """A run without its file. `parameters` and `summary` are JSON; `summary` is there once it succeeded, and never in a list.
+
+    `step` is what its maker is at, or was at last.
+    """
 
     id: UUID
     type: str
@@ -42,6 +45,17 @@ class ReportRun:
     generated_at: dt.datetime | None
     file_name: str | None
     size: int | None
+    step: str | None
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """How far a run is: its status, `step` and `fraction` as its maker last said them, and its place in its organization's line, from 1."""
+
+    status: str
+    step: str | None
+    fraction: float | None
+    place: int
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,18 @@ async def report_run(
         return await cursor.fetchone()
 
 
+async def run_progress(
+    database: Database, organization: UUID, run: UUID, *, requested_by: str | None = None
+) -> RunProgress | None:
+    """How far a run is, where there is one that was requested by that one (None: by anybody)."""
+    async with (
+        database.read(organization) as connection,
+        connection.cursor(row_factory=class_row(RunProgress)) as cursor,
+    ):
+        await cursor.execute(_QUERIES["progress"], {"id": run, "requested_by": requested_by})
+        return await cursor.fetchone()
+
+
 async def list_report_runs(
     database: Database, organization: UUID, *, requested_by: str | None, limit: int, offset: int
 ) -> tuple[list[ReportRun], int]:
@@ -116,9 +142,12 @@ async def cancel_report_run(
     """Whether it was waiting or being made, and is cancelled now; whoever makes it is told."""
     async with database.write(organization) as connection:
         values = {"id": run, "requested_by": requested_by, "now": now}
-        if await (await connection.execute(_QUERIES["cancel"], values)).fetchone() is None:
+        cancelled = await (await connection.execute(_QUERIES["cancel"], values)).fetchone()
+        if cancelled is None:
             return False
         await _tell(connection, REPORT_OVER, run)
+        # Who waits behind it may have come nearer.
+        await _tell(connection, REPORT_MOVED, cancelled[0])
         return True
 
 

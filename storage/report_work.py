@@ -9,11 +9,14 @@ from uuid import UUID, uuid4
 
 from psycopg.rows import class_row
 
-from storage.database import Database
+from storage.database import AsyncConn, Database
 from storage.named import load
-from storage.notices import REPORT_OVER
+from storage.notices import REPORT_MOVED, REPORT_OVER
 
 _QUERIES = load("report_runs")
+
+Step = Literal["reading", "rendering", "storing"]
+"""What the maker of a run is at. A run begins with reading."""
 
 MOST_ATTEMPTS = 3
 """How often a run is tried whose maker ends without a word."""
@@ -60,7 +63,10 @@ class ReportWork:
                 await connection.execute(_QUERIES["tell"], {"channel": REPORT_OVER, "id": gone})
             async with connection.cursor(row_factory=class_row(ClaimedRun)) as cursor:
                 await cursor.execute(_QUERIES["claim"], values)
-                return await cursor.fetchone()
+                run = await cursor.fetchone()
+            if run is not None:
+                await _tell_moved(connection, run.id, run.organization)
+            return run
 
     async def renew(self, run: ClaimedRun) -> bool:
         """Holds it for another while; False where it was cancelled, or is another process's by now."""
@@ -70,10 +76,19 @@ class ReportWork:
             )
             return await cursor.fetchone() is not None
 
+    async def move(self, run: ClaimedRun, step: Step, fraction: float | None = None) -> None:
+        """Says what it is at, and how much of that is done (0 to 1) where that is known; who watches it is told."""
+        values = {"id": run.id, "claim": run.claim, "step": step, "fraction": fraction}
+        async with self._database.jobs() as connection:
+            if await (await connection.execute(_QUERIES["move"], values)).fetchone() is not None:
+                await _tell_moved(connection, run.id)
+
     async def release(self, run: ClaimedRun) -> None:
         """Leaves it to whoever claims it next."""
         async with self._database.jobs() as connection:
-            await connection.execute(_QUERIES["release"], {"id": run.id, "claim": run.claim})
+            left = await connection.execute(_QUERIES["release"], {"id": run.id, "claim": run.claim})
+            if await left.fetchone() is not None:
+                await _tell_moved(connection, run.id, run.organization)
 
     async def finish(self, run: ClaimedRun, made: Artefact, now: dt.datetime) -> bool:
         """Stores the file and ends the run, in one transaction; False where it is not this process's any more."""
@@ -98,6 +113,11 @@ class ReportWork:
                 return False
             await connection.execute(_QUERIES["tell"], {"channel": REPORT_OVER, "id": run.id})
             return True
+
+
+async def _tell_moved(connection: AsyncConn, *concerned: UUID) -> None:
+    for one in concerned:
+        await connection.execute(_QUERIES["tell"], {"channel": REPORT_MOVED, "id": one})
 
 
 async def prune_report_runs(database: Database, *, now: dt.datetime, days: int = 30) -> int:

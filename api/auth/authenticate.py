@@ -19,6 +19,7 @@ from api.auth.jwks import KeysUnavailable
 from api.auth.keys import Keys, looks_like_key
 from api.auth.linking import ForeignIssuer, Links
 from api.auth.principal import Principal, not_signed_in, person
+from api.auth.tickets import ticket_of
 from api.auth.tokens import (
     ACCESS_TOKEN_LIFETIME,
     CLOCK_LEEWAY,
@@ -37,8 +38,6 @@ from storage.sessions import BrowserSession, consume_stream_ticket, find_browser
 log = structlog.get_logger(__name__)
 
 ORGANIZATION_HEADER = "X-Organization-ID"
-TICKET_PATHS = frozenset({"/api/v1/stream", "/ws", "/ws/dashboard"})
-"""Where `?ticket=` is a credential: for what browsers cannot send headers with."""
 
 
 _MOST_LET_IN = 2_000
@@ -119,8 +118,8 @@ class Authenticator:
             return self._remembered(request, given, *found)
         if key is not None:
             return self._remembered(request, given, *await self._by_key(key.strip(), wanted))
-        if request.path in TICKET_PATHS and "ticket" in request.query:
-            return await self._by_ticket(request.query["ticket"], wanted)
+        if (ticket := ticket_of(request)) is not None:
+            return await self._by_ticket(ticket, wanted)
         token = cookies.session_token(request)
         return None if token is None else await self._by_cookie(request, token, wanted)
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from api.report_waiting import RunWaiters
 from api.stream.hub import Hub
 from storage.database import Database
-from storage.notices import COMPARISONS, DEPLOYMENTS, REPORT_OVER, ComparisonNotice, NoticeListener
+from storage.notices import COMPARISONS, DEPLOYMENTS, REPORT_MOVED, REPORT_OVER, ComparisonNotice, NoticeListener
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,8 @@ class Announcements:
         self._hub = hub
         self._runs = runs
         self._followers: dict[UUID, set[ComparisonFollower]] = {}
-        self._listener = NoticeListener(database, (DEPLOYMENTS, COMPARISONS, REPORT_OVER), self._heard, self._gap)
+        channels = (DEPLOYMENTS, COMPARISONS, REPORT_OVER, REPORT_MOVED)
+        self._listener = NoticeListener(database, channels, self._heard, self._gap)
 
     async def start(self) -> None:
         """Begins to listen."""
@@ -65,6 +66,9 @@ class Announcements:
                 return
             if channel == REPORT_OVER:
                 self._runs.over(UUID(payload))
+                return
+            if channel == REPORT_MOVED:
+                self._runs.moved(UUID(payload))
                 return
             notice = msgspec.json.decode(payload, type=ComparisonNotice)
         except (ValueError, msgspec.DecodeError):

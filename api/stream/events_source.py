@@ -58,9 +58,10 @@ class EventSource:
             raise Gone from None
 
 
-def frame(event: str, data: bytes, id_: str) -> bytes:
-    """The bytes of one event; `data` is JSON in one line."""
-    return f"event: {event}\nid: {id_}\ndata: ".encode() + data + b"\n\n"
+def frame(event: str, data: bytes, id_: str | None = None) -> bytes:
+    """The bytes of one event; `data` is JSON in one line. Without an id the reader has no place to go on from."""
+    head = f"event: {event}\ndata: " if id_ is None else f"event: {event}\nid: {id_}\ndata: "
+    return head.encode() + data + b"\n\n"
 
 
 def place(id_: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 from uuid import UUID
 
 import msgspec
@@ -53,6 +53,16 @@ class _Event(msgspec.Struct):
 _DATA = msgspec.json.Decoder(_Event)
 
 
+class Push(Protocol):
+    """What is told to one reader."""
+
+    async def beat(self) -> None:
+        """A sign of life."""
+
+    async def run(self, reader: Reader) -> None:
+        """Pushes until there is nothing more to tell, or nobody to be told. Raises Gone."""
+
+
 async def stream(request: web.Request) -> web.StreamResponse:
     """Server-sent events until the reader goes, its credential expires or the service stops."""
     parameters = parse_query(request, StreamQuery)
@@ -60,7 +70,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     principal: Principal = caller(request)
     request.config_dict[READERS].require_room(principal)
     source = EventSource(request)
-    push: StateStream | EventStream
+    push: Push
     if parameters.mode == "state":
         push = StateStream(source, parts.hub, principal.organization, *await _question(parameters, parts, principal))
     else:
@@ -73,7 +83,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 async def serve(
     source: EventSource,
-    push: StateStream | EventStream,
+    push: Push,
     readers: Readers,
     parts: Services,
     principal: Principal,

@@ -6,6 +6,8 @@ Values become binary floats here and nowhere else: a picture has no more digits 
 from __future__ import annotations
 
 import datetime as dt
+import math
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +21,8 @@ FONT = "Liberation Sans"
 WIDTH, HEIGHT = 480, 150
 """Points of the drawing, without its axes."""
 MOST_BARS = 20
+_LABEL = 9
+_PADDING = {"left": 0, "right": 4, "top": 4, "bottom": 0}
 COLOURS = ("#2f5fd0", "#d9822b", "#2c9a67", "#8a4fbf", "#5c6775")
 UP, DOWN = "#2c9a67", "#cf4a3f"
 _INK, _MUTED, _GRID = "#17202b", "#4b5563", "#e2e6eb"
@@ -31,14 +35,14 @@ def vega_lite(chart: Chart) -> dict[str, Any]:
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "width": WIDTH,
         "autosize": {"type": "fit-x", "contains": "padding"},
-        "padding": {"left": 0, "right": 4, "top": 4, "bottom": 0},
+        "padding": _PADDING,
         "config": {
             "background": None,
             "view": {"stroke": None},
             "font": FONT,
             "axis": {
                 "labelColor": _MUTED,
-                "labelFontSize": 9,
+                "labelFontSize": _LABEL,
                 "gridColor": _GRID,
                 "domainColor": "#b8c0ca",
                 "tickColor": "#b8c0ca",
@@ -195,6 +199,7 @@ def _bars(chart: Chart) -> dict[str, Any]:
     )
     return {
         "height": {"step": 15},
+        "padding": {**_PADDING, "left": _unmeasured(chart.labels[:MOST_BARS])},
         "data": {"values": points, "format": {"parse": None}},
         "mark": {"type": "bar", "cornerRadiusEnd": 1.5, "height": {"band": 0.72}},
         "encoding": {
@@ -214,6 +219,14 @@ def _bars(chart: Chart) -> dict[str, Any]:
             "color": colour,
         },
     }
+
+
+def _unmeasured(labels: Sequence[Any]) -> int:
+    """Points that the longest label needs beside what it was measured at: a character of full width, an em in print, is three quarters of
+    one to the measuring font, which does not have it.
+    """
+    wide = [sum(unicodedata.east_asian_width(character) in "WF" for character in str(label)) for label in labels]
+    return math.ceil(max(wide, default=0) * _LABEL / 4)
 
 
 def _large(points: list[dict[str, Any]]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Any
@@ -38,11 +38,14 @@ _LONGEST_TEXT = 32_767
 _CODE = re.compile(r"[A-Z0-9]{1,12}", re.ASCII).fullmatch
 _EXACT = Context(prec=1_000)
 _WIDEST = 60
+_TOLD = 500
+"""Rows after which it is told how far it is: some hundredths of a second."""
 
 
-def to_excel(report: Report) -> bytes:
-    """The workbook. Raises BadReport, TooManyRows."""
+def to_excel(report: Report, tell: Callable[[float], None] | None = None) -> bytes:
+    """The workbook; `tell` is told now and then which part of its rows is written, 0 to 1. Raises BadReport, TooManyRows."""
     check_report(report)
+    every, written = max(1, report.row_count()), 0
     for table in report.tables():
         if len(table.rows) > MAX_ROWS:
             raise TooManyRows(f"{table.title}: a sheet holds at most {MAX_ROWS:,} rows, these are {len(table.rows):,}")
@@ -70,7 +73,10 @@ def to_excel(report: Report) -> bytes:
                 listed.append((book.add_worksheet(sheet_name(prefix + table.title, taken)), table))
         _summary(summary, report, styles)
         for sheet, table in listed:
-            _listing(sheet, table, report, styles)
+            for more in _listing(sheet, table, report, styles):
+                written += more
+                if tell is not None:
+                    tell(written / every)
         if drawn is not None:
             draw_charts(book, drawn, book.add_worksheet(sheet_name("Chart data", taken)), charts, styles.header)
     return target.getvalue()
@@ -160,7 +166,8 @@ def _placed(table: ReportTable) -> Iterator[_Placed]:
             yield _Placed(place, column, digits, exact=True)
 
 
-def _listing(sheet: Worksheet, table: ReportTable, report: Report, styles: Styles) -> None:
+def _listing(sheet: Worksheet, table: ReportTable, report: Report, styles: Styles) -> Iterator[int]:
+    """Writes a table; gives how many rows were written since it last did."""
     placed = list(_placed(table))
     tz = ZoneInfo(report.tz)
     titles = [_title(one, report) for one in placed]
@@ -176,6 +183,8 @@ def _listing(sheet: Worksheet, table: ReportTable, report: Report, styles: Style
                 continue
             long = _write(sheet, row_number, at, one, value, formats[at], tz)
             widths[at] = max(widths[at], long)
+        if row_number % _TOLD == 0:
+            yield _TOLD
     last = len(table.rows)
     if table.totals is not None:
         for at, one in enumerate(placed):
@@ -188,6 +197,7 @@ def _listing(sheet: Worksheet, table: ReportTable, report: Report, styles: Style
     if last:
         sheet.autofilter(0, 0, last, len(placed) - 1)
     _print_setup(sheet, f"{report.title}: {table.title}", report, repeat=True)
+    yield last % _TOLD
 
 
 def _title(one: _Placed, report: Report) -> str:

@@ -103,7 +103,8 @@ def _ems(text: str) -> float:
     wide = sum(character in _WIDE for character in text)
     high = sum(character.isupper() for character in text)
     beyond = 0 if text.isascii() else sum(character > "\u00ff" for character in text)
-    return 0.5622 * len(text) + 0.34 * wide + 0.12 * (high + beyond)
+    full = 0 if text.isascii() else sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return 0.5622 * len(text) + 0.34 * wide + 0.12 * (high + beyond) + 0.32 * full
 
 
 def _needed(ems: Sequence[float], size: float) -> float:

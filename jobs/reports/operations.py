@@ -1,8 +1,9 @@
-"""The report of operations: whether hosts were up, how fast and how faultily they answered, day by day and host by host."""
+"""The report of operations: whether hosts were up, how fast and how faultily they answered, by day and by host; what was deployed."""
 
 from __future__ import annotations
 
 from aggregators.definitions.system import SYSTEM_METRICS
+from jobs.reports.deployed import deployed
 from jobs.reports.levels import hosts_table, kpis_of, levels_table, lines_by_day, read_levels
 from jobs.reports.reading import Source, as_measured
 from jobs.reports.recommendations import most_urgent_first
@@ -20,6 +21,7 @@ async def operations(source: Source) -> Made:
     latency = await source.rows(SYSTEM_METRICS, _PERCENTILES, filters={"metric": ("response_time",)})
     percentiles = [as_measured(value) for value in latency[0]] if latency else [None] * len(_PERCENTILES)
     listed, of_each = await hosts_table(source, _OF_HOSTS)
+    deployments = await deployed(source)
     charts = (
         await lines_by_day(
             source,
@@ -41,15 +43,22 @@ async def operations(source: Source) -> Made:
         ),
         *kpis_of(hosts, ("cpu_usage", "memory_usage", "queue_length")),
     )
+    reported = (
+        f"{len(listed.rows)} hosts reported in this period." if listed.rows else "No host reported in this period."
+    )
     return Made(
         "Operations report",
-        f"{len(listed.rows)} hosts reported in this period." if listed.rows else "No host reported in this period.",
+        " ".join(filter(None, (reported, deployments.sentence))),
         (
             Section(None, "Overview", kpis, charts),
             Section("details", "Details", tables=(await _by_day(source), listed, levels_table(hosts, {}))),
+            deployments.section,
         ),
-        most_urgent_first([*advice, *of_each]),
-        ("Figures are of all measurements of all hosts. Percentiles are within 1 %.",),
+        most_urgent_first([*advice, *deployments.advice, *of_each]),
+        (
+            "Figures are of all measurements of all hosts. Percentiles are within 1 %.",
+            "Deployments are those that started in these days, with the status that they had when the report was made.",
+        ),
     )
 
 

@@ -78,7 +78,8 @@ def to_pdf(report: Report, fonts: tuple[str, ...] = ()) -> bytes:
             raise
         codes = ", ".join(f"U+{ord(character):04X}" for character in missing[1][:8])
         raise MissingGlyph(
-            f"no font of the report has the characters {missing[1][:64]!r} ({codes}): give a folder with one that has"
+            f"no font of the report has the characters {missing[1][:64]!r} ({codes}): ask for Excel or JSON, or have whoever runs the"
+            " service set STREAMGAUGE_REPORT_FONTS to a folder with one that has"
         ) from None
     assert isinstance(made, bytes)
     return made

@@ -48,6 +48,7 @@ LIMITS: Mapping[str, Threshold] = {
     "memory_usage": Threshold("high", 85, 95, "look for a leak, or add memory"),
     "disk_usage": Threshold("high", 85, 95, "free space, or add some"),
     "uptime": Threshold("low", Decimal("99.9"), 99, "look at what was down, and when"),
+    "failed_deployments": Threshold("high", 15, 30, "look at what failed, and try it out before it is deployed"),
     "system_uptime": Threshold("low", Decimal("99.9"), 99, "look at what was down, and when"),
     "success_rate": Threshold("low", 99, 95, "find what fails most and its cause"),
     "model_accuracy": Threshold("low", 90, 80, "compare the models anew, or train them again"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, get_args
 
 import msgspec
@@ -26,10 +26,12 @@ ROWS_AT_ONCE = 200
 """Rows that are packed in one go: some milliseconds, in which the event loop of whoever asks stands still."""
 
 
-def render(report: Report, form: Format, fonts: tuple[str, ...] = ()) -> bytes:
+def render(
+    report: Report, form: Format, fonts: tuple[str, ...] = (), tell: Callable[[float], None] | None = None
+) -> bytes:
     """The report in a format, in this process. `fonts` are folders with more fonts for the PDF.
 
-    Raises BadReport, TooManyRows, MissingGlyph.
+    `tell` is told which part is done, 0 to 1, of a workbook alone: of the others nobody knows. Raises BadReport, TooManyRows, MissingGlyph.
     """
     if form == "json":
         return to_json(report)
@@ -40,7 +42,7 @@ def render(report: Report, form: Format, fonts: tuple[str, ...] = ()) -> bytes:
         return to_pdf(report, fonts)
     from jobs.reports.excel import to_excel
 
-    return to_excel(report)
+    return to_excel(report, tell)
 
 
 def packed(report: Report) -> Iterator[bytes]:

@@ -17,15 +17,15 @@ select id from app.report_run where digest = %(digest)s and status in ('queued',
 -- name: one
 select
     id, type, parameters::text as parameters, format, requested_by, status, created_at, started_at, finished_at, error, error_status,
-    summary::text as summary, (summary ->> 'generated_at')::timestamptz as generated_at, file_name, size
-from app.report_run
+    summary::text as summary, (summary ->> 'generated_at')::timestamptz as generated_at, file_name, size, step
+from app.report_run join app.report_step using (organization, id)
 where id = %(id)s and (%(requested_by)s::text is null or requested_by = %(requested_by)s::text);
 
 -- name: page
 select
     id, type, parameters::text as parameters, format, requested_by, status, created_at, started_at, finished_at, error, error_status,
-    null::text as summary, (summary ->> 'generated_at')::timestamptz as generated_at, file_name, size
-from app.report_run
+    null::text as summary, (summary ->> 'generated_at')::timestamptz as generated_at, file_name, size, step
+from app.report_run join app.report_step using (organization, id)
 where %(requested_by)s::text is null or requested_by = %(requested_by)s::text
 order by created_at desc, id desc
 limit %(limit)s offset %(offset)s;
@@ -33,11 +33,22 @@ limit %(limit)s offset %(offset)s;
 -- name: count
 select count(*) from app.report_run where %(requested_by)s::text is null or requested_by = %(requested_by)s::text;
 
+-- name: progress
+-- The place is the one in the organization's own line: how many others wait is no business of theirs.
+select
+    run.status, step.step, step.fraction,
+    (
+        select 1 + count(*) from app.report_run as before
+        where run.status = 'queued' and before.status = 'queued' and (before.created_at, before.id) < (run.created_at, run.id)
+    ) as place
+from app.report_run as run join app.report_step as step using (organization, id)
+where run.id = %(id)s and (%(requested_by)s::text is null or run.requested_by = %(requested_by)s::text);
+
 -- name: cancel
 update app.report_run set status = 'cancelled', finished_at = greatest(created_at, %(now)s)
 where id = %(id)s and status in ('queued', 'running')
   and (%(requested_by)s::text is null or requested_by = %(requested_by)s::text)
-returning id;
+returning organization;
 
 -- name: file
 select artefact, content_type, file_name, sha256 from app.report_run where id = %(id)s and status = 'succeeded';
@@ -55,7 +66,7 @@ returning id;
 -- name: claim
 update store.report_run as run
 set status = 'running', claimed_by = %(claim)s, lease = clock_timestamp() + make_interval(secs => %(lease_s)s),
-    started_at = %(now)s, attempts = attempts + 1
+    started_at = %(now)s, attempts = attempts + 1, step = 'reading', fraction = null
 where id = (
     select id from store.report_run
     where status = 'queued' or (status = 'running' and lease < clock_timestamp() and attempts < %(attempts)s)
@@ -70,9 +81,16 @@ update store.report_run set lease = clock_timestamp() + make_interval(secs => %(
 where id = %(id)s and claimed_by = %(claim)s and status = 'running'
 returning id;
 
+-- name: move
+update store.report_run set step = %(step)s, fraction = %(fraction)s
+where id = %(id)s and claimed_by = %(claim)s and status = 'running'
+returning id;
+
 -- name: release
-update store.report_run set status = 'queued', claimed_by = null, lease = null, attempts = attempts - 1
-where id = %(id)s and claimed_by = %(claim)s and status = 'running';
+update store.report_run
+set status = 'queued', claimed_by = null, lease = null, attempts = attempts - 1, step = null, fraction = null
+where id = %(id)s and claimed_by = %(claim)s and status = 'running'
+returning id;
 
 -- name: finish
 update store.report_run

@@ -191,7 +191,12 @@ class Api:
 
     @asynccontextmanager
     async def stream(
-        self, *, headers: dict[str, str] | None = None, narrow: bool = False, **parameters: Any
+        self,
+        path: str = "/api/v1/stream",
+        *,
+        headers: dict[str, str] | None = None,
+        narrow: bool = False,
+        **parameters: Any,
     ) -> AsyncIterator[Stream]:
         """An open stream of server-sent events; a `narrow` one has a small buffer for what is not read."""
         pairs = [(name.rstrip("_"), str(value)) for name, value in parameters.items()]
@@ -201,7 +206,7 @@ class Api:
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(socket_factory=small_buffers if narrow else None)
             ) as session,
-            session.get(self.url + "/api/v1/stream", params=pairs, headers=sent, timeout=LONG) as answer,
+            session.get(self.url + path, params=pairs, headers=sent, timeout=LONG) as answer,
         ):
             assert answer.status == 200, await answer.text()
             yield Stream(answer)

@@ -89,6 +89,7 @@ NEVER_DONE = {
     ("POST", "/api/v1/invitations/accept"),
     ("DELETE", "/api/v1/api-keys/{key}"),
     ("GET", "/api/v1/reports/{id}"),
+    ("GET", "/api/v1/reports/{id}/progress"),
     ("DELETE", "/api/v1/reports/{id}"),
     ("GET", "/api/v1/reports/{id}/download"),
     ("GET", "/page/{version}/{file}"),

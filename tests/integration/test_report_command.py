@@ -26,7 +26,8 @@ def ran(service: ServiceProcess, folder: Path, *arguments: str, code: int = 0) -
     done = subprocess.run(
         [sys.executable, str(ROOT / "streamgauge.py"), "report", *arguments],
         cwd=folder,
-        env={**clean_environment(service.data), "PYTHONPATH": str(ROOT)},
+        # Its bar as on a terminal, with every step.
+        env={**clean_environment(service.data), "PYTHONPATH": str(ROOT), "FORCE_COLOR": "1", "COLUMNS": "200"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -42,6 +43,7 @@ def test_a_report_is_made_and_written(service: ServiceProcess, tmp_path: Path) -
     printed, shown = ran(service, tmp_path, "performance", "--from", "2026-01-01", "--to", "2026-03-31")
     assert printed == "performance-2026-01-01-2026-03-31.pdf\n"
     assert "performance report" in shown
+    assert "renders the file" in shown
     assert (tmp_path / printed.strip()).read_bytes().startswith(b"%PDF-")
 
     book = tmp_path / "book.xlsx"

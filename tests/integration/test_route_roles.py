@@ -72,6 +72,7 @@ ALLOWED: dict[str, Mapping[str, int]] = {
     "POST /api/v1/reports": READ,
     "GET /api/v1/reports": READ,
     "GET /api/v1/reports/{id}": READ,
+    "GET /api/v1/reports/{id}/progress": READ,
     "DELETE /api/v1/reports/{id}": READ,
     "GET /api/v1/reports/{id}/download": BLIND,
     "GET /users/{id}": READ,

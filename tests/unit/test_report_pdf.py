@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import font_roboto
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from jobs.reports import charts
 from jobs.reports.encode_json import to_json
 from jobs.reports.figures import NOTHING, figure_text, places
 from jobs.reports.layout import laid_out
 from jobs.reports.pdf import MAX_ROWS, MissingGlyph, to_pdf
 from jobs.reports.recommendations import beyond_limit
 from jobs.reports.report import Report, ReportColumn, ReportTable, Section, TooManyRows
+from tests.made_font import made_font
 from tests.reports_samples import HOSTILE, drawn_charts, listing, report, reports
 from tests.servers.fixtures import POPPLER, had
 from tests.servers.missing import ServerMissingError
@@ -144,6 +145,20 @@ def test_a_missing_glyph_is_an_error_that_names_it() -> None:
         to_pdf(report((Section(None, "All", charts=(chart,)),)))
 
 
+@pytest.mark.parametrize("name", ["株式会社", "日本語の長い名前" * 5, "ordinary", "日a"])
+def test_a_bars_name_of_wide_characters_is_not_cut(name: str) -> None:
+    chart = msgspec.structs.replace(drawn_charts()[3], labels=(name, "b", "c"))
+    svg = charts.drawn(chart, ("Roboto",))
+    left = re.search(r'transform="translate\(([\d.]+),', svg)
+    assert left is not None
+    (shown,) = [
+        text for text in re.findall(r'translate\(-5,[^>]*font-size="9px"[^>]*>([^<]*)<', svg) if text[0] == name[0]
+    ]
+    wide = sum(character > "\u2e80" for character in shown)
+    # Names end five points left of the axis; a wide character is as wide as its type is high.
+    assert float(left[1]) - 5 - 9 * wide >= 0
+
+
 def test_what_has_no_shape_is_left_out_rather_than_refused(text_of: Read) -> None:
     columns = (ReportColumn("name", "Name"), ReportColumn("other", "Other"))
     name = "a\tb\nc\x01d\u202eevil\u200f\u00ade"
@@ -212,7 +227,21 @@ def test_wide_tables_lie_and_the_widest_break_rather_than_lose_a_digit(text_of: 
     assert sum(text.count(digit) for digit in "789") >= 9 * 9
 
 
-def test_fonts_of_a_folder_are_used_for_what_roboto_lacks(tmp_path: Path) -> None:
-    folder = Path(font_roboto.__file__).parent / "files"
-    made = report((Section(None, "All", tables=(listing(2),)),))
-    assert to_pdf(made, (str(folder),)).startswith(b"%PDF-")
+def test_fonts_of_a_folder_are_used_for_what_roboto_lacks(text_of: Read, tmp_path: Path) -> None:
+    made_font(tmp_path / "within", "日経")
+    fonts = (str(tmp_path),)
+    table = ReportTable("names", "Names", (ReportColumn("name", "Name"),), [("日経",), ("ordinary",)])
+    chart = msgspec.structs.replace(drawn_charts()[3], labels=("a", "日", "c"))
+    pdf = to_pdf(report((Section(None, "経", tables=(table,), charts=(chart,)),), title="日 report"), fonts)
+    text = text_of(pdf)
+    for name in ("日経", "ordinary", "日 report"):
+        assert name in text
+    assert b"Ideographs" in pdf
+    # What the folder's fonts lack, too, is still an error, and it names nothing else.
+    table = msgspec.structs.replace(table, rows=[("日本",)])
+    with pytest.raises(MissingGlyph, match=r"U\+672C") as error:
+        to_pdf(report((Section(None, "All", tables=(table,)),)), fonts)
+    assert "STREAMGAUGE_REPORT_FONTS" in str(error.value)
+    # Without them the next report is as it was.
+    with pytest.raises(MissingGlyph, match=r"U\+65E5"):
+        to_pdf(report(title="日"))

@@ -46,6 +46,22 @@ async def test_reports_are_rendered_as_they_are_here_and_errors_come_back(pool: 
     assert (await pool.render(MADE, "pdf")).startswith(b"%PDF-")
 
 
+async def test_of_a_workbook_is_told_which_part_is_done(pool: RenderPool) -> None:
+    large = report((Section(None, "All", tables=(listing(20_000), listing(3, name="t2"))),))
+    rendering = asyncio.ensure_future(pool.render(large, "excel"))
+    seen: list[float | None] = []
+    while not rendering.done():
+        seen.append(pool.done(large))
+        await asyncio.sleep(0.001)
+    parts = [part for part in seen if part is not None]
+    assert seen[0] is None  # not begun
+    assert parts == sorted(parts)
+    assert len(set(parts)) > 3
+    assert 0 < parts[0] < parts[-1] <= 1
+    assert pool.done(large) is None
+    assert (await rendering)[:2] == b"PK"
+
+
 async def test_a_process_that_was_ended_is_replaced(pool: RenderPool) -> None:
     before = renderers()
     await pool.render(MADE, "json")

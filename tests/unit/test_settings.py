@@ -51,6 +51,7 @@ VALUES = {
     "supabase_organization": (str(SOME_ID), SOME_ID),
     "collect_host": ("false", False),
     "report_processes": ("3", 3),
+    "report_fonts": ("/usr/share/fonts/opentype/noto", Path("/usr/share/fonts/opentype/noto")),
     "public_operations": ("true", True),
     "cors_origins": ("https://a.example,http://localhost:3000", "https://a.example,http://localhost:3000"),
     "trusted_proxies": ("10.0.0.0/8,::1", "10.0.0.0/8,::1"),
