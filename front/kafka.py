@@ -132,7 +132,7 @@ async def worker(
             database=database,
             partitions=partitions,
             consumer=lambda: LogConsumer(where, list(KINDS), client_id=owner, session_s=settings.session_seconds),
-            intake=Intake(limits(settings, skew=SKEW), names.refusal),
+            intake=Intake(limits(settings, skew=SKEW), names.refusal, sink.pack),
             sink=sink,
             storing=Storing(sink, producer, where, telemetry, DeadLetterLimit(settings.dead_letter_limit), now=utc_now),
             telemetry=telemetry,

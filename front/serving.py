@@ -163,7 +163,7 @@ def settle() -> None:
     """Modules and their objects stay: the collector need not look at them again, nor at everything else every few hundred events."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(200_000, 20, 50)
 
 
 async def _opened(

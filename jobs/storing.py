@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -17,8 +17,9 @@ from ingest.kafka.dead_letters import to_record
 from ingest.kafka.intake import Dead, Stray, Taken, refused
 from ingest.kafka.producer import Producer
 from ingest.kafka.records import Record
-from ingest.log import Batch, DeadLetter, Outcome, Position, Unavailable
+from ingest.log import DeadLetter, Outcome, Packed, Position, Unavailable
 from ingest.telemetry import LogTelemetry
+from storage.group import PackedBatch
 from storage.sink import DatabaseSink
 
 log = structlog.get_logger(__name__)
@@ -44,7 +45,7 @@ class Group:
     @property
     def events(self) -> int:
         """Events in it."""
-        return sum(len(batch.events) for batch in self.taken.batches)
+        return sum(batch.size for batch in self.taken.batches)
 
 
 class DeadLetterLimit:
@@ -113,10 +114,9 @@ class Storing:
         started = time.perf_counter()
         outcome = await self._write(group.taken.batches, group.prepared, group)
         if not outcome.moved:
-            kinds = [batch.events[0].kind for batch in group.taken.batches]
             fallen = [
-                refused(kind, origins[refusal.position], refusal.error)
-                for kind, origins, refusals in zip(kinds, group.taken.origins, outcome.refusals, strict=True)
+                refused(kind, records[refusal.position], refusal.error)
+                for (kind, records), refusals in zip(group.taken.origins, outcome.refusals, strict=True)
                 for refusal in refusals
             ]
             await self._put_away(fallen)
@@ -128,9 +128,11 @@ class Storing:
         for kind, number in Counter(dead.letter.kind for dead in group.dead).items():
             self._telemetry.buried(kind, number)
 
-    async def _write(self, batches: Sequence[Batch], prepared: Any, group: Group) -> Outcome:
+    async def _write(self, batches: Sequence[Packed], prepared: Any, group: Group) -> Outcome:
         letters: list[DeadLetter] = [dead.letter for dead in group.dead]
-        return await asyncio.to_thread(self._sink.write, batches, prepared, group.positions, letters)
+        return await asyncio.to_thread(
+            self._sink.write, cast("list[PackedBatch]", batches), prepared, group.positions, letters
+        )
 
     async def _put_away(self, dead: Sequence[Dead]) -> None:
         """Sends records to the dead-letter topic, before the transaction that passes them."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import Callable, Collection
+from typing import cast
 
 import structlog
 
@@ -19,6 +20,7 @@ from jobs.known import KnownOrganizations
 from jobs.storing import Group, Storing
 from jobs.watch import Watch
 from storage.database import Database, QueryTooSlow, StorageUnavailable
+from storage.group import PackedBatch
 from storage.log_partitions import LogPartitions
 from storage.sink import DatabaseSink
 
@@ -162,7 +164,7 @@ class Worker:
         taken = await asyncio.to_thread(self._intake.take, slices, counts, self._organizations.by_header, self._now())
         group = Group(taken, positions)
         if self._writing is not None:
-            group.prepared = await asyncio.to_thread(self._sink.prepare, taken.batches)
+            group.prepared = await asyncio.to_thread(self._sink.prepare, cast("list[PackedBatch]", taken.batches))
             if not await self._finish(consumer, claims):
                 return
         self._telemetry.queued(group.events)

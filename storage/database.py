@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
@@ -84,6 +85,8 @@ _SESSION = r"-c timezone=UTC -c default_transaction_isolation=read\ committed"
 
 WRITER_SILENT_S = 10
 """How long a writer may be silent in the middle of a transaction, while others wait for what it has locked."""
+WRITER_BUFFER_BYTES = 8 * 1024 * 1024
+"""Of a writer's socket: more than what is copied of a group of 20,000 events."""
 LONGEST_WRITE_S = 60
 """How long its whole transaction may take, where the server can end it for that (PostgreSQL 17)."""
 _WRITER = (
@@ -104,12 +107,23 @@ def connect(url: str, *, name: str, writer: bool = False, role: str | None = Non
         )
         if role is not None:
             connection.execute("select set_config('role', %s, false)", (role,), prepare=False)
+        if writer:
+            _send_at_once(connection)
         if writer and connection.info.server_version >= 170_000:
             # A writer that freezes in a pipeline is not idle for the server, which waits for the pipeline's end.
             connection.execute(
                 "select set_config('transaction_timeout', %s, false)", (str(LONGEST_WRITE_S * 1_000),), prepare=False
             )
         return connection
+
+
+def _send_at_once(connection: Conn) -> None:
+    """Lets the kernel take a group's rows in one go, as far as it allows (net.core.wmem_max).
+
+    With the usual buffer the server would wait after every piece of it, until this thread has Python's lock again.
+    """
+    with socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WRITER_BUFFER_BYTES)
 
 
 class Database:

@@ -13,11 +13,11 @@ import structlog
 
 from ingest.events import KINDS, Event
 from ingest.events.bodies import MalformedBody
-from ingest.events.decode import MAX_EVENTS, Limits, decode
+from ingest.events.decode import Limits, decode
 from ingest.identity import keys
 from ingest.kafka.records import ORGANIZATION
 from ingest.kafka.slices import Slice
-from ingest.log import Batch, DeadLetter
+from ingest.log import Batch, DeadLetter, Packed
 from ingest.partitions import home_partitions
 
 log = structlog.get_logger(__name__)
@@ -26,6 +26,9 @@ Refuse = Callable[[UUID, Event], str | None]
 """Says why an event that was not written by our own producer is not taken, or None."""
 
 _JSON = "application/json"
+
+_TOGETHER = 1_000
+"""So many records are decoded and packed together: few enough for the processor's caches, enough for work by the column."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,10 @@ class Dead:
 
 @dataclass
 class Taken:
-    """What a poll brought. `origins` has for each batch the records that its events came from, in the same order."""
+    """What a poll brought. `origins` has for each batch the kind and the records that its events came from, in the same order."""
 
-    batches: list[Batch] = field(default_factory=list)
-    origins: list[list[Any]] = field(default_factory=list)
+    batches: list[Packed] = field(default_factory=list)
+    origins: list[tuple[str, list[Any]]] = field(default_factory=list)
     strays: list[Stray] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
 
@@ -77,12 +80,14 @@ class Intake:
     """Decodes records. It knows the number of partitions of each kind and which organizations there are.
 
     Records are decoded many at once. Their keys, which our own producers make of the events' identities, prove that each event is
-    that of its record; where one does not match, every record is looked at by itself.
+    that of its record; where one does not match, every record is looked at by itself. `pack` does what can be done for a batch by
+    itself, while its events are in the processor's caches still.
     """
 
-    def __init__(self, limits: Limits, refuse: Refuse) -> None:
+    def __init__(self, limits: Limits, refuse: Refuse, pack: Callable[[Batch], Packed] = lambda batch: batch) -> None:
         self._limits = limits
         self._refuse = refuse
+        self._pack = pack
 
     def take(
         self,
@@ -102,8 +107,8 @@ class Intake:
                 else:
                     taken.dead.append(_dead(part.kind, part.partition, record, _why_nobody(record, header)))
         for (kind, header), owned in groups.items():
-            for at in range(0, len(owned), MAX_EVENTS):
-                self._decode(kind, organizations[header], owned[at : at + MAX_EVENTS], partitions[kind], now, taken)
+            for at in range(0, len(owned), _TOGETHER):
+                self._decode(kind, organizations[header], owned[at : at + _TOGETHER], partitions[kind], now, taken)
         return taken
 
     def _decode(
@@ -133,8 +138,8 @@ class Intake:
             events = [event for event, at_home in zip(events, here, strict=True) if at_home]
             hashes = [key for key, at_home in zip(hashes, here, strict=True) if at_home]
         if events:
-            taken.batches.append(Batch(organization, events, hashes))
-            taken.origins.append([record for _, record in owned])
+            taken.batches.append(self._pack(Batch(organization, events, hashes)))
+            taken.origins.append((kind, [record for _, record in owned]))
 
     def _all_at_once(
         self, kind: str, organization: UUID, records: Sequence[Any], now: dt.datetime

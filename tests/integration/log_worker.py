@@ -149,7 +149,7 @@ class Bench:
             database=self.database,
             partitions=self.partitions,
             consumer=lambda: LogConsumer(self.cluster, list(KINDS), client_id=owner, session_s=session_s),
-            intake=Intake(Limits(), MetricNames().refusal),
+            intake=Intake(Limits(), MetricNames().refusal, sink.pack),
             sink=sink,
             storing=Storing(
                 sink, producer, self.cluster, heard, DeadLetterLimit(dead_letter_limit), lambda: datetime.now(UTC)

@@ -74,8 +74,9 @@ def test_a_batch_comes_back_from_its_partitions(samples: list[Any], count: int) 
     assert all(batch.organization == OWNER for batch in taken.batches)
     found = {(event.kind, event.id): event for batch in taken.batches for event in batch.events}
     assert found == {(event.kind, event.id): event for event in events}
-    for batch, origins in zip(taken.batches, taken.origins, strict=True):
+    for batch, (kind, origins) in zip(taken.batches, taken.origins, strict=True):
         for event, record in zip(batch.events, origins, strict=True):
+            assert event.kind == kind
             assert decode(record.value, "application/json", now=NOW, limits=FAR).events == [event]
 
 
