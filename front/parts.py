@@ -171,7 +171,9 @@ async def service(
                     ledger_hours=settings.ledger_hours,
                 )
             )
-            await stack.enter_async_context(report_runs(keeping, processes=settings.report_processes, now=utc_now))
+            await stack.enter_async_context(
+                report_runs(keeping, processes=settings.report_processes, now=utc_now, archive=archive)
+            )
             await stack.enter_async_context(filling(settings.jobs_database_url or url, unfilled, archive))
         if settings.collect_host:
             name = f"{hostname()}/api:{port}" + (f"-{join.number}" if join else "")

@@ -154,7 +154,9 @@ async def _schedule(settings: Settings, console: Console) -> int:
                 ledger_hours=settings.ledger_hours,
             )
         )
-        await stack.enter_async_context(report_runs(database, processes=settings.report_processes, now=utc_now))
+        await stack.enter_async_context(
+            report_runs(database, processes=settings.report_processes, now=utc_now, archive=raw_archive(settings))
+        )
         await stack.enter_async_context(filling(keeping, unfilled, raw_archive(settings)))
         console.print("[bold]Streamgauge[/] scheduler is at work; stop it with Ctrl-C")
         await stop.wait()

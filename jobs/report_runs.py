@@ -16,6 +16,7 @@ from jobs.reports.parameters import BadParameters, ReportParameters
 from jobs.reports.pool import RenderFailed, RenderPool
 from jobs.reports.render import CONTENT_TYPES, ENDINGS, Format
 from jobs.reports.report import Report
+from storage.archive import Archive, ArchiveUnavailable
 from storage.database import Database, QueryTooSlow, StorageUnavailable
 from storage.filled import NotFilled
 from storage.notices import REPORT_ASKED, REPORT_OVER, NoticeListener
@@ -43,14 +44,16 @@ class FileTooLarge(ValueError):
 
 
 @asynccontextmanager
-async def report_runs(database: Database, *, processes: int, now: Callable[[], dt.datetime]) -> AsyncIterator[None]:
+async def report_runs(
+    database: Database, *, processes: int, now: Callable[[], dt.datetime], archive: Archive | None = None
+) -> AsyncIterator[None]:
     """Makes reports while the block does, so many at once. Any number of processes may: each run is one's at a time.
 
     What is not finished at the end is another's to claim at once. The processes that render start with the first report.
     """
     pool = RenderPool(processes)
     try:
-        async with making_reports(database, pool, at_once=processes, now=now):
+        async with making_reports(database, pool, at_once=processes, now=now, archive=archive):
             yield
     finally:
         await pool.close(at_once=True)
@@ -65,9 +68,10 @@ async def making_reports(
     now: Callable[[], dt.datetime],
     lease_s: float = LEASE_S,
     look_s: float = LOOK_S,
+    archive: Archive | None = None,
 ) -> AsyncIterator[None]:
     """The same with a renderer of one's own."""
-    maker = ReportMaker(database, renderer, now=now, lease_s=lease_s, look_s=look_s)
+    maker = ReportMaker(database, renderer, now=now, lease_s=lease_s, look_s=look_s, archive=archive)
     listener = NoticeListener(database, (REPORT_ASKED, REPORT_OVER), maker.heard, maker.look)
     await listener.start()
     tasks = [asyncio.create_task(maker.run(), name=f"reports-{number}") for number in range(at_once)]
@@ -91,10 +95,12 @@ class ReportMaker:
         now: Callable[[], dt.datetime],
         lease_s: float,
         look_s: float,
+        archive: Archive | None,
     ) -> None:
         self._database = database
         self._renderer = renderer
         self._now = now
+        self._archive = archive
         self._lease_s = lease_s
         self._look_s = look_s
         self._work = ReportWork(database, lease_s=lease_s)
@@ -190,7 +196,7 @@ class ReportMaker:
             parameters = msgspec.structs.replace(parameters, filters={**own, **parameters.filters})
             if not set(parameters.filters["user_id"]) <= set(run.own):
                 raise BadParameters("filters", "members see their own trades")
-        report = await build(run.type, self._database, run.organization, parameters, self._now())
+        report = await build(run.type, self._database, run.organization, parameters, self._now(), self._archive)
         data = await self._renderer.render(report, run.format)
         if len(data) > LARGEST_BYTES:
             raise FileTooLarge(f"it has {len(data):,} bytes; at most {LARGEST_BYTES:,} are kept: ask for fewer days")
@@ -216,7 +222,7 @@ def reason_of(error: Exception) -> tuple[str, int]:
         return str(error), 400
     if isinstance(error, QueryTooSlow):
         return f"{error}; ask for fewer days", 504
-    if isinstance(error, NotFilled):
+    if isinstance(error, NotFilled | ArchiveUnavailable):
         return str(error), 503
     if isinstance(error, StorageUnavailable):
         return "the database could not be read; try again", 503
