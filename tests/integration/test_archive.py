@@ -23,7 +23,7 @@ from aggregators.frames import COLUMNS, MONEY, TIME
 from storage.archive import MARK, Archive, ArchiveDamaged, ArchiveUnavailable
 from storage.archive_columns import archived_columns
 from storage.archive_write import ArchiveRun, archive_days
-from storage.database import JOBS_ROLE, Database, connect
+from storage.database import JOBS_ROLE, Database, StorageUnavailable, connect
 from storage.raw_days import drop_raw_days
 from storage.recompute import rebuild, verify
 from storage.sink import DatabaseSink
@@ -41,7 +41,7 @@ from tests.integration.stored import (
 )
 from tests.one_pass import differences, one_pass, reactions
 from tests.samples import START, Sample, batches, enterprise, sample_lists, system, trade, view
-from tests.service_process import ROOT
+from tests.service_process import ROOT, wait_until
 
 BEFORE = dt.date(2026, 4, 1)
 """A date after every event of the samples."""
@@ -239,6 +239,8 @@ def test_killed_at_any_step_it_leaves_nothing_that_the_next_run_does_not_mend(
         timeout=60,
     )
     assert killed.returncode == -9, killed.stderr
+    left = "select count(*) from pg_stat_activity where application_name = 'streamgauge archive' and datname = current_database()"
+    wait_until(lambda: not scalar(database_url, left), "the dead process's connection to end")
     for path, number in rows(database_url, "select path, bytes from store.archived_file"):
         assert (folder.folder / path).stat().st_size == number
     archived(database_url, folder)
@@ -318,6 +320,22 @@ async def test_a_folder_that_is_another_one_is_not_written_to(
     (folder.folder / MARK).write_text("00000000-0000-0000-0000-000000000000\n")
     with pytest.raises(ArchiveUnavailable, match="that of another database"):
         folder.enter(UUID(int=1), holds_files=True)
+
+
+async def test_who_reads_both_places_is_not_passed_by_a_drop(
+    database_url: str, database: Database, folder: Archive
+) -> None:
+    (owner,) = organizations(database_url, 1)
+    written(database_url, [system("a", time=START.isoformat())], [owner])
+    archived(database_url, folder)
+    async with database.read_raw(owner) as reading:
+        with pytest.raises(StorageUnavailable, match="LockNotAvailable"):
+            await drop_raw_days(database, BEFORE, folder)
+        found = await (await reading.execute("select count(*) from app.event_system")).fetchone()
+        assert found == (1,)
+    assert count(database_url, "system") == 1
+    assert scalar(database_url, "select count(*) from store.archived_file where dropped_at is not null") == 0
+    assert await dropped(database, folder) == 1
 
 
 def test_one_process_archives_at_a_time(database_url: str, folder: Archive) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from aggregators.definitions import ROLLUPS
+from jobs.reports.build import build
+from jobs.reports.parameters import ReportParameters
 from storage.archive import Archive
 from storage.archive_write import archive_days
 from storage.raw_days import drop_raw_days
@@ -136,6 +138,21 @@ async def test_a_damaged_file_is_named_and_nothing_smaller_is_answered(service: 
     assert refused.status == 503
     assert f"{place.relative_to(archive.folder)} (trade events of 2026-02-26) is missing" in refused.json["detail"]
     assert (await service.query("trade_pnl", **{**asked, "source": "rollup", "tz": "UTC"})).rows == [[3]]
+
+
+async def test_the_appendix_of_a_statement_is_the_same_before_and_after(service: Api) -> None:
+    await service.send([event for event in events(service, random.Random(5), 40) if event["type"] == "trade"])
+    days = ReportParameters(first=FIRST.date(), last=NOON.date(), appendix=50)
+
+    async def appendix() -> Any:
+        parts = service.services
+        made = await build("pnl", parts.database, service.organization, days, service.clock.now, parts.archive)
+        return next(table for table in made.sections[0].tables if table.name == "trades")
+
+    before = await appendix()
+    assert len(before.rows) == 40
+    await archived(service)
+    assert await appendix() == before
 
 
 async def test_the_latest_trades_are_the_same_before_and_after_they_were_archived(service: Api) -> None:

@@ -7,6 +7,7 @@ from tests.integration.test_archive import (
     test_a_late_event_of_an_archived_day_is_appended,
     test_archived_and_dropped_days_are_verified_and_rebuilt_as_if_they_were_there,
     test_every_column_of_random_events_survives_exactly,
+    test_who_reads_both_places_is_not_passed_by_a_drop,
 )
 from tests.integration.test_creator_boards import test_every_board_agrees_with_a_count_of_the_events
 from tests.integration.test_declarations import test_migrating_again_changes_nothing
@@ -68,4 +69,5 @@ __all__ = [
     "test_viewers_and_actions_agree_with_a_count_of_the_raw_events",
     "test_what_comes_late_is_gathered_too",
     "test_what_is_read_is_what_was_refreshed_and_says_so",
+    "test_who_reads_both_places_is_not_passed_by_a_drop",
 ]
