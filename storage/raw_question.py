@@ -16,7 +16,7 @@ from psycopg.sql import SQL, Identifier
 
 from aggregators.engine import aggregate
 from aggregators.frames import schema
-from aggregators.rollup import GRAINS
+from aggregators.rollup import GRAINS, Measure
 from storage.archive import Archive, ArchivedFile
 from storage.archive_columns import frame_of, selected
 from storage.archive_write import PIECE
@@ -33,6 +33,8 @@ _DAY = dt.timedelta(days=1)
 
 MAX_RAW_EVENTS = 2_000_000
 """Events that one question reads at most."""
+MAX_RAW_ROWS = 500_000
+"""Rolled-up rows, by bucket and keys, that its events may come to: they are sent to the database in one statement."""
 MAX_RAW_DAYS = 366
 
 
@@ -48,8 +50,9 @@ async def ask_raw(connection: AsyncConn, question: Question, *, archive: Archive
     # The finest of the grains that would be read divides both ends of the range, and every asked bucket.
     grain = min((part for part, _, _ in plan.parts), key=lambda name: GRAINS[name])
     plan = Plan(plan.start, plan.end, [(grain, plan.start, plan.end)], plan.starts)
+    wanted = [*sent_columns(question.rollup, needed)]
     found: list[pl.DataFrame] = []
-    events = 0
+    events = rows = 0
     async with aclosing(_frames(connection, archive, question.rollup.event, plan.start, plan.end)) as frames:
         async for frame in frames:
             events += frame.height
@@ -59,8 +62,16 @@ async def ask_raw(connection: AsyncConn, question: Question, *, archive: Archive
                     f"source=raw reads at most {MAX_RAW_EVENTS:,} events, and this range has more; ask for a shorter one,"
                     " or for source=rollup",
                 )
-            found += await asyncio.to_thread(_rolled_up, question, grain, frame)
-    sent = await asyncio.to_thread(_wires, question, grain, found)
+            parts = await asyncio.to_thread(_rolled_up, question, grain, frame, wanted)
+            found += parts
+            rows += sum(part.height for part in parts)
+            if rows > MAX_RAW_ROWS:
+                raise BadQuery(
+                    "from",
+                    f"source=raw takes at most {MAX_RAW_ROWS:,} buckets of keys, and this range has more; ask for a shorter one,"
+                    " for less by filter=, or for source=rollup",
+                )
+    sent = await asyncio.to_thread(_wires, question, wanted, found)
     return await read_rows(connection, question, plan, *composed(question, plan, question.measures, sent))
 
 
@@ -93,30 +104,25 @@ def _next(pieces: Iterator[pl.DataFrame]) -> pl.DataFrame | None:
     return next(pieces, None)
 
 
-def _rolled_up(question: Question, grain: str, frame: pl.DataFrame) -> list[pl.DataFrame]:
-    """The rows of the grain that the filters let through, of one frame of raw events."""
+def _rolled_up(question: Question, grain: str, frame: pl.DataFrame, wanted: list[str]) -> list[pl.DataFrame]:
+    """The rows of the grain that the filters let through, of one frame of raw events; these columns of them."""
     rows = [part[grain] for part in aggregate(question.rollup, frame)]
     for key, allowed in question.filters.items():
         rows = [part.filter(pl.col(key).is_in(list(allowed))) for part in rows]
-    return [part for part in rows if part.height]
+    return [part.select(wanted) for part in rows if part.height]
 
 
-def _wires(question: Question, grain: str, found: list[pl.DataFrame]) -> list[Any]:
-    """The rows as one array a column, in the order of `sent_columns`; a measure that is not kept at the grain is null."""
-    rollup = question.rollup
-    columns = list(sent_columns(rollup))
+def _wires(question: Question, wanted: list[str], found: list[pl.DataFrame]) -> list[Any]:
+    """The rows as one array a column, in their order."""
     if not found:
-        return ["{}"] * len(columns)
+        return ["{}"] * len(wanted)
     rows = pl.concat(found)
-    kept = {measure.name: measure for measure in rollup.measures_at(grain)}
-    wires: list[Any] = []
-    for name in columns:
-        if name not in rows.columns:
-            wires.append([None] * rows.height)
-        elif name in kept and kept[name].merge in ("bins", "registers"):
-            sketches = merged(kept[name], rows[name], [])
-            places = zip(sketches.first, sketches.size, strict=True)
-            wires.append([sketches.written[first - 1 : first - 1 + size] or None for first, size in places])
-        else:
-            wires.append(array(rows[name]))
-    return wires
+    sketched = {m.name: m for m in question.rollup.measures if m.merge in ("bins", "registers")}
+    return [_sketches(sketched[name], rows[name]) if name in sketched else array(rows[name]) for name in wanted]
+
+
+def _sketches(measure: Measure, column: pl.Series) -> list[bytes | None]:
+    """A column of sketches as they are stored."""
+    sketches = merged(measure, column, [])
+    places = zip(sketches.first, sketches.size, strict=True)
+    return [sketches.written[first - 1 : first - 1 + size] or None for first, size in places]

@@ -64,7 +64,7 @@ def statement(
     needed = needed_measures(rollup, asked)
     keys = [Identifier(key) for key in group_by]
     time = [SQL("{} as time").format(_bucket(grain, zone))] if grain else []
-    base = _base(rollup, parts, [*time, *keys], keys, _carried(needed), filters, sent=sent)
+    base = _base(rollup, parts, [*time, *keys], keys, _carried(needed), filters, sent=needed if sent else None)
     groups = [Identifier("time"), *keys] if grain else keys
     text = _grouped(asked, needed, base, groups)
     if groups:
@@ -125,7 +125,7 @@ def _base(
     carried: Sequence[Identifier],
     filters: Sequence[str],
     *,
-    sent: bool = False,
+    sent: Sequence[Measure] | None = None,
 ) -> Composed:
     """The stored rows of every part, with what they are grouped by and what is merged of them."""
     conditions = [
@@ -136,7 +136,7 @@ def _base(
     selected = SQL(", ").join([Identifier("bucket"), *keys, *carried])
     read = [
         SQL("select {} from {} where {}").format(
-            selected, _sent(rollup) if sent else table(rollup, part, "app"), SQL(" and ").join(conditions)
+            selected, table(rollup, part, "app") if sent is None else _sent(rollup, sent), SQL(" and ").join(conditions)
         )
         for part in parts
     ]
@@ -145,21 +145,22 @@ def _base(
     )
 
 
-def sent_columns(rollup: Rollup) -> dict[str, str]:
-    """The columns of rows that are sent instead of read, with their types: those of the rollup's finest grain and of all others."""
-    place = {"last_time": "timestamptz", "last_source": "text", "last_id": "text"} if rollup.has_last() else {}
-    measures = {measure.name: str(measure.pg_type) for measure in rollup.measures}
+def sent_columns(rollup: Rollup, needed: Sequence[Measure]) -> dict[str, str]:
+    """The columns of rows that are sent instead of read, with their types: bucket, keys, and what these measures are merged from."""
+    place = {"last_time": "timestamptz", "last_source": "text", "last_id": "text"}
+    place = place if any(measure.merge == "last" for measure in needed) else {}
+    measures = {measure.name: str(measure.pg_type) for measure in needed}
     return {"bucket": "timestamptz", **dict.fromkeys(rollup.keys, "text"), **measures, **place}
 
 
-def _sent(rollup: Rollup) -> Composed:
+def _sent(rollup: Rollup, needed: Sequence[Measure]) -> Composed:
     """Rows that come as arrays. Texts compare as in the tables."""
-    columns = sent_columns(rollup)
+    columns = sent_columns(rollup, needed)
     typed = [
         SQL('{c}::text collate "C" as {c}' if kind == "text" else "{c}").format(c=Identifier(name))
         for name, kind in columns.items()
     ]
-    arrays = [SQL(f"unnest(%s::{kind}[]) as {{}}").format(Identifier(name)) for name, kind in columns.items()]
+    arrays = [SQL("unnest(%s::{}[]) as {}").format(SQL(kind), Identifier(name)) for name, kind in columns.items()]
     return SQL("(select {} from (select {}) as arrays) as sent").format(SQL(", ").join(typed), SQL(", ").join(arrays))
 
 

@@ -197,6 +197,25 @@ async def test_archived_and_dropped_days_are_verified_and_rebuilt_as_if_they_wer
     assert found_differences(database_url, folder) == []
 
 
+async def test_a_day_of_many_pieces_is_one_file(
+    database_url: str, database: Database, folder: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("archive_write", "raw_events"):
+        monkeypatch.setattr(f"storage.{module}.PIECE", 2_048)
+    owners = organizations(database_url)
+    samples = [
+        system(f"e{n}", n / 8, time=(START + n * dt.timedelta(seconds=1)).isoformat(), organization=n % 3 // 2)
+        for n in range(6_000)
+    ]
+    written(database_url, samples, owners)
+    assert archived(database_url, folder).files == 2
+    stored = [tuple(map(plain, row)) for row in raw_rows(database_url, "system")]
+    assert archived_rows(database_url, folder, "system") == sorted(stored, key=repr)
+    assert await dropped(database, folder) == 1
+    assert found_differences(database_url, folder) == []
+    assert differences(one_pass(samples, owners), rollup_rows(database_url, owners)) == []
+
+
 async def test_a_late_event_of_an_archived_day_is_appended(
     database_url: str, database: Database, folder: Archive
 ) -> None:

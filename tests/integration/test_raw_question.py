@@ -119,6 +119,11 @@ async def test_a_question_to_the_raw_events_is_bounded_and_says_so(
     many = await service.query("trade_pnl", source="raw", from_="2026-02-20", to="2026-03-12")
     assert (many.status, many.json["parameter"]) == (400, "from")
     assert "at most 19 events" in many.json["detail"]
+    monkeypatch.setattr("storage.raw_question.MAX_RAW_EVENTS", 20)
+    monkeypatch.setattr("storage.raw_question.MAX_RAW_ROWS", 1)
+    many = await service.query("trade_pnl", source="raw", from_="2026-02-20", to="2026-03-11")
+    assert (many.status, many.json["parameter"]) == (400, "from")
+    assert "at most 1 buckets of keys" in many.json["detail"]
     stream = await service.get("/api/v1/stream", rollup="trade_pnl", source="raw")
     assert (stream.status, stream.json["parameter"]) == (400, "source")
     neither = await service.query("trade_pnl", source="both")
