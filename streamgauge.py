@@ -171,6 +171,41 @@ def rebuild(
     sys.exit(rebuild_command(_settings(), _moment(from_, "--from"), _moment(to, "--to"), rollup or [], console))
 
 
+archive = typer.Typer(help="Raw events in Parquet files (docs/archive.md).", no_args_is_help=True)
+app.add_typer(archive, name="archive")
+
+
+@archive.command("list")
+def list_archive(
+    json_: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List the days in the archive: rows, files, bytes, and whether the raw table has them still."""
+    from front.archive_commands import archive_list_command
+
+    sys.exit(archive_list_command(_settings(), json_, console))
+
+
+@archive.command("verify")
+def verify_archive() -> None:
+    """Read every file and compare it with what was written. Exit code 1 where one is damaged or missing."""
+    from front.archive_commands import archive_verify_command
+
+    sys.exit(archive_verify_command(_settings(), console))
+
+
+@archive.command("run")
+def run_archive(
+    older_than: Annotated[
+        int | None,
+        typer.Option(min=0, help="Days; by default STREAMGAUGE_RETENTION_DAYS.", show_default=False),
+    ] = None,
+) -> None:
+    """Archive raw events now. Nothing is dropped: the scheduler does that, where STREAMGAUGE_RETENTION_DAYS is set."""
+    from front.archive_commands import archive_run_command
+
+    sys.exit(archive_run_command(_settings(), older_than, console))
+
+
 def _moment(text: str | None, option: str) -> dt.datetime | None:
     if text is None:
         return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,6 +24,8 @@ from api.services import services
 from api.visibility import narrowed
 from ingest.events import enterprise, system
 from storage.feed import watermark
+from storage.raw_question import ask_raw
+from storage.rollup_query import ask
 
 
 class CatalogueMeasure(msgspec.Struct):
@@ -99,10 +103,17 @@ async def query(request: web.Request) -> web.StreamResponse:
     parts = services(request)
     principal = caller(request)
     rollup = rollup_named(parameters.rollup)
-    async with parts.database.read(principal.organization) as connection:
+    raw = parameters.source == "raw"
+    async with contextlib.AsyncExitStack() as stack:
+        if raw:
+            # A question to the raw events holds a connection for seconds: others must find one free.
+            await stack.enter_async_context(parts.raw_questions)
+        reading = parts.database.read_raw if raw else parts.database.read
+        connection = await stack.enter_async_context(reading(principal.organization))
         mark = await watermark(connection, rollup.event)
         question = narrowed(parse(parameters, now=parts.now(), default_zone=mark.time_zone), principal)
-        found = await answer(connection, question, mark, parameters.fill)
+        asked = partial(ask_raw, archive=parts.archive) if raw else ask
+        found = await answer(connection, question, mark, parameters.fill, asked)
     response = _csv(found) if wants_csv(request) else json_answer(found)
     response.headers["Vary"] = "Accept"
     until = same_minute(request[RECEIVED]) if moving(parameters) else ALWAYS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -32,7 +33,8 @@ class QueryParameters(msgspec.Struct, kw_only=True):
 
     `measures` and `group_by` are lists with commas; `filter` is `key:value[,value…]`, repeatable, a comma inside a value as `\\,`.
     `from` (inclusive) and `to` (exclusive) are dates or times, 24 hours up to now by default. Without `grain` each group is one row.
-    `cursor` continues the answer that gave it, over the same range, whatever `from` and `to` say by now.
+    `cursor` continues the answer that gave it, over the same range, whatever `from` and `to` say by now. `source=raw` computes the same
+    figures from the raw events, archived ones too, instead of reading the rollup: slower, and bounded in days and events.
     """
 
     rollup: Annotated[str, described(enum=tuple(BY_NAME))]
@@ -46,6 +48,7 @@ class QueryParameters(msgspec.Struct, kw_only=True):
     fill: Literal["null", "zero"] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
     cursor: str | None = None
+    source: Literal["rollup", "raw"] = "rollup"
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -183,10 +186,16 @@ def _continued(question: Question, place: list[str]) -> Question:
     return replace(question, after=tuple(after))
 
 
-async def answer(connection: AsyncConn, question: Question, mark: Watermark, fill: str | None = None) -> Answer:
+async def answer(
+    connection: AsyncConn,
+    question: Question,
+    mark: Watermark,
+    fill: str | None = None,
+    asked: Callable[[AsyncConn, Question], Awaitable[Rows]] = ask,
+) -> Answer:
     """Asks inside an organization's read transaction, which `mark` was read in too. Raises Problem 400."""
     try:
-        rows = await ask(connection, question)
+        rows = await asked(connection, question)
     except BadQuery as error:
         raise Problem(400, str(error), parameter=error.parameter) from None
     cursor = _cursor(question, rows) if rows.more else None

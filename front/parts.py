@@ -37,6 +37,7 @@ from front.event_log import event_log
 from front.filling import filling
 from front.issuers import foreign_issuers, issuer_names, require_organizations
 from front.own_events import host_collector, hostname, publisher, request_telemetry
+from front.raw_archive import raw_archive
 from front.report_fonts import report_fonts
 from front.settings import Settings
 from ingest.log_status import LogStatus
@@ -107,6 +108,7 @@ async def service(
         await require_organizations(settings, database)
         demo_organization = await ensure_demo_organization(database) if demo else None
 
+        archive = raw_archive(settings)
         shared = settings.workers > 1
         observation = Observation(shared=shared)
         computing = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="computing"))
@@ -149,6 +151,7 @@ async def service(
             configuration=_configuration(settings),
             download_key=download_key(jwt_secret(settings)),
             public_url=settings.public_url,
+            archive=archive,
             disk=await asyncio.to_thread(_disk, settings),
         )
         tasks = await stack.enter_async_context(_tasks())
@@ -163,12 +166,17 @@ async def service(
                 database if settings.jobs_database_url is None else await _opened(stack, settings.jobs_database_url)
             )
             await stack.enter_async_context(
-                housekeeping(keeping, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
+                housekeeping(
+                    keeping,
+                    retention_days=settings.retention_days,
+                    archive=archive,
+                    ledger_hours=settings.ledger_hours,
+                )
             )
             await stack.enter_async_context(
-                report_runs(keeping, processes=settings.report_processes, fonts=fonts, now=utc_now)
+                report_runs(keeping, processes=settings.report_processes, fonts=fonts, now=utc_now, archive=archive)
             )
-            await stack.enter_async_context(filling(settings.jobs_database_url or url, unfilled))
+            await stack.enter_async_context(filling(settings.jobs_database_url or url, unfilled, archive))
         if settings.collect_host:
             name = f"{hostname()}/api:{port}" + (f"-{join.number}" if join else "")
             tasks(request_telemetry(opened.log, first.organization, services.requests, name).run)

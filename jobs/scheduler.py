@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from jobs.retention import RawRetention
 from jobs.standings import keep_standings
+from storage.archive import Archive
 from storage.audit import prune_audit
 from storage.database import Database, QueryTooSlow, StorageUnavailable
 from storage.dead_letters import DeadLetters
@@ -32,12 +34,16 @@ ALIVE_S = 10
 
 @asynccontextmanager
 async def housekeeping(
-    database: Database, *, retention_days: int | None = None, ledger_hours: int = 48
+    database: Database,
+    *,
+    retention_days: int | None = None,
+    archive: Archive | None = None,
+    ledger_hours: int = 48,
 ) -> AsyncIterator[None]:
     """Runs the jobs while the block does. Each may run in several processes at once: they delete what is over, or take a lock.
 
-    `retention_days`: the age at which archived raw events are dropped; None keeps them for ever. `ledger_hours`: how long an
-    event's id is known.
+    `retention_days`: the age at which raw events are written to the `archive` and then dropped; None keeps them for ever.
+    `ledger_hours`: how long an event's id is known.
     """
     scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
     jobs: list[tuple[str, int, Job]] = [
@@ -50,8 +56,10 @@ async def housekeeping(
         ("old_reports", 3_600, lambda: prune_report_runs(database, now=datetime.now(UTC))),
         ("old_dead_letters", 86_400, lambda: DeadLetters(database).prune(days=90)),
     ]
-    if retention_days is not None:
-        jobs.append(("raw_events", 3_600, RawRetention(database, retention_days, lambda: datetime.now(UTC)).run))
+    stopping = threading.Event()
+    if retention_days is not None and archive is not None:
+        retention = RawRetention(database, archive, retention_days, lambda: datetime.now(UTC), stop=stopping.is_set)
+        jobs.append(("raw_events", 3_600, retention.run))
     await _stamped(expect_jobs(database, {name: seconds for name, seconds, _ in jobs}))
     for name, seconds, job in jobs:
         scheduler.add_job(_run, IntervalTrigger(seconds=seconds), args=(database, name, seconds, job), id=name)
@@ -61,6 +69,8 @@ async def housekeeping(
     try:
         yield
     finally:
+        # The day that is being archived is begun anew by the next run.
+        stopping.set()
         scheduler.shutdown(wait=False)
         standings.cancel()
         await asyncio.gather(standings, return_exceptions=True)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.rows import TupleRow, dict_row
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Identifier
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 AsyncConn = psycopg.AsyncConnection[TupleRow]
@@ -30,6 +30,12 @@ _CHUNK = re.compile(r"\b_hyper_\d+_\d+_chunk")
 _OPEN_READ = SQL(
     "begin isolation level repeatable read, read only;"
     " select set_config('role', {}, true), set_config('app.organization', {}, true)"
+)
+
+# The lock comes before the snapshot: a statement that only locks takes none.
+_OPEN_READ_RAW = SQL(
+    "begin isolation level repeatable read, read only; set local role {}; lock table app.archive_gate in access share mode;"
+    " select set_config('app.organization', {}, true)"
 )
 
 _OPEN_WRITE = SQL("begin; select set_config('role', {}, true), set_config('app.organization', {}, true)")
@@ -161,6 +167,14 @@ class Database:
             async with self._pool.connection() as connection:
                 # One round trip opens the transaction; the pool commits it, or rolls it back after an error.
                 await connection.execute(_OPEN_READ.format(API_ROLE, str(organization)), prepare=False)
+                yield connection
+
+    @asynccontextmanager
+    async def read_raw(self, organization: UUID) -> AsyncIterator[AsyncConn]:
+        """The same for who reads raw events, of the archive too: until it ends, none is dropped from the raw tables."""
+        with translated():
+            async with self._pool.connection() as connection:
+                await connection.execute(_OPEN_READ_RAW.format(Identifier(API_ROLE), str(organization)), prepare=False)
                 yield connection
 
     @asynccontextmanager

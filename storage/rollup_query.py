@@ -118,8 +118,13 @@ def planned(question: Question, needed: Sequence[Measure]) -> Plan:
     return Plan(start, end, parts, _starts(question.grain, question.tz, start, end))
 
 
-def _composed(question: Question, plan: Plan, names: tuple[str, ...]) -> tuple[bytes, list[Any]]:
-    """The SQL of a question and its parameters. The text follows from the question's shape alone, so it is composed once a shape."""
+def composed(
+    question: Question, plan: Plan, names: tuple[str, ...], sent: Sequence[Any] = ()
+) -> tuple[bytes, list[Any]]:
+    """The SQL of a question and its parameters. The text follows from the question's shape alone, so it is composed once a shape.
+
+    `sent`: the rows that are read instead of stored ones (see `statement`), for a plan of one part.
+    """
     text = statement(
         question.rollup,
         names,
@@ -129,8 +134,10 @@ def _composed(question: Question, plan: Plan, names: tuple[str, ...]) -> tuple[b
         question.group_by,
         tuple(question.filters),
         question.after is not None,
+        bool(sent),
     )
     parameters: list[Any] = [times(plan.starts)] if question.grain in calendar.LOCAL_DAYS else []
+    parameters += sent
     parameters += of_parts(question, plan)
     if question.after is not None:
         place = list(question.after)
@@ -158,7 +165,7 @@ def _starts(grain: str | None, tz: ZoneInfo, start: dt.datetime, end: dt.datetim
 def compose(question: Question) -> tuple[bytes, list[Any]]:
     """The SQL that `ask` sends for a question, and its parameters. Raises BadQuery."""
     asked = asked_figures(question)
-    return _composed(question, planned(question, needed_measures(question.rollup, asked)), question.measures)
+    return composed(question, planned(question, needed_measures(question.rollup, asked)), question.measures)
 
 
 async def ask(connection: AsyncConn, question: Question) -> Rows:
@@ -167,7 +174,16 @@ async def ask(connection: AsyncConn, question: Question) -> Rows:
     asked = asked_figures(question)
     needed = needed_measures(question.rollup, asked)
     plan = planned(question, needed)
-    cursor = await connection.execute(*_composed(question, plan, question.measures), binary=True)
+    return await read_rows(connection, question, plan, *composed(question, plan, question.measures))
+
+
+async def read_rows(
+    connection: AsyncConn, question: Question, plan: Plan, text: bytes, parameters: Sequence[Any]
+) -> Rows:
+    """Runs the SQL of a question, and reads its figures from what comes back."""
+    asked = asked_figures(question)
+    needed = needed_measures(question.rollup, asked)
+    cursor = await connection.execute(text, parameters, binary=True)
     found = await cursor.fetchall()
     more = len(found) > question.limit
     found = found[: question.limit]

@@ -39,6 +39,7 @@ from ingest.events.decode import Limits
 from ingest.log import Log
 from ingest.names import MetricNames
 from storage import identity
+from storage.archive import Archive
 from storage.database import Database
 from storage.leaderboard import refresh_standings, standings
 from storage.metric_names import known_names
@@ -314,6 +315,7 @@ async def running(
     times: Times | None = None,
     sink_url: str | None = None,
     jobs_url: str | None = None,
+    archive: Archive | None = None,
 ) -> AsyncIterator[Api]:
     """The service; over the database of a `known` one it is that one started again, with the same organization and key.
 
@@ -346,6 +348,7 @@ async def running(
         cache=cache(database),
         passwords=Passwords(hasher=QUICK),
         edge=edge or Edge(),
+        archive=archive,
     )
     app = application(services)
     numbers = known.numbers if known else [0]

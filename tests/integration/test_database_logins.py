@@ -20,7 +20,9 @@ from aggregators.definitions import ROLLUPS
 from front.parts import database_url
 from front.settings import InvalidSetting, read
 from jobs.report_runs import report_runs
+from jobs.retention import RawRetention
 from jobs.scheduler import housekeeping
+from storage.archive import Archive
 from storage.audit import prune_audit
 from storage.database import Database, StorageFault, StorageUnavailable
 from storage.embedded import EmbeddedPostgres
@@ -131,7 +133,9 @@ async def test_the_service_runs_with_a_login_for_each_of_its_parts(service: Api,
     assert {name for (name,) in there} <= {user_of(url) for url in place.logins.values()}
 
 
-async def test_housekeeping_and_recomputation_need_the_jobs_login_only(service: Api, place: Place) -> None:
+async def test_housekeeping_and_recomputation_need_the_jobs_login_only(
+    service: Api, place: Place, tmp_path: Path
+) -> None:
     await fill(service, "ours")
     url = place.logins["jobs"]
     assert list(verify(url, ROLLUPS, None, None, lambda *_: None)) == []
@@ -140,8 +144,11 @@ async def test_housekeeping_and_recomputation_need_the_jobs_login_only(service: 
     await database.open()
     now = datetime.now(UTC)
     try:
-        async with housekeeping(database, retention_days=30):
+        archive = Archive(tmp_path / "archive")
+        async with housekeeping(database, retention_days=30, archive=archive):
             pass
+        assert await RawRetention(database, archive, 3, lambda: now).run() > 0
+        assert list(verify(url, ROLLUPS, None, None, lambda *_: None, archive)) == []
         for work in (
             prune_expired(database, now=now),
             prune_audit(database, now=now),

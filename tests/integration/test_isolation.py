@@ -67,7 +67,7 @@ async def test_no_answer_holds_a_byte_of_anothers(api: Api) -> None:
                     ("video_engagement", "creator_id,video_id"),
                     ("api_requests", "host,method,route"),
                 )
-                for more in ("", "&grain=1d", "&limit=1", "&grain=1d&fill=zero")
+                for more in ("", "&grain=1d", "&limit=1", "&grain=1d&fill=zero", "&source=raw")
             ),
             f"/api/v1/query?rollup=system_metrics&filter=host:{MARK}-host",
             f"/api/v1/dashboard/stats?host={MARK}-host",

@@ -36,6 +36,7 @@ VALUES = {
     "ledger_hours": ("72", 72),
     "ledger_slices": ("8", 8),
     "retention_days": ("90", 90),
+    "archive": ("/mnt/archive", Path("/mnt/archive")),
     "compress_after_days": ("14", 14),
     "redis_url": ("redis://h:6379/0", "redis://h:6379/0"),
     "cache_bytes": ("1048576", 1_048_576),
