@@ -16,6 +16,7 @@ from jobs.standings import keep_standings
 from storage.audit import prune_audit
 from storage.database import Database, QueryTooSlow, StorageUnavailable
 from storage.dead_letters import DeadLetters
+from storage.exports import prune_exports
 from storage.job_runs import expect_jobs, stamp_job
 from storage.report_work import prune_report_runs
 from storage.retention import prune_feed, prune_ledgers, prune_sources
@@ -48,6 +49,7 @@ async def housekeeping(
         ("silent_sources", 86_400, lambda: prune_sources(database)),
         ("retired_ledgers", 3_600, lambda: prune_ledgers(database, hours=ledger_hours)),
         ("old_reports", 3_600, lambda: prune_report_runs(database, now=datetime.now(UTC))),
+        ("old_exports", 600, lambda: prune_exports(database, now=datetime.now(UTC))),
         ("old_dead_letters", 86_400, lambda: DeadLetters(database).prune(days=90)),
     ]
     if retention_days is not None:
