@@ -126,7 +126,7 @@ def application(services: Services) -> web.Application:
         await services.hub.stop()
 
     async def stop_exports(_: web.Application) -> None:
-        slots.thread.shutdown(wait=False)
+        slots.close()
 
     async def note_arrivals(_: web.Application) -> None:
         await services.authenticator.arrivals.settled()

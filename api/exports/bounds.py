@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 from uuid import UUID
 
 from api.errors import Problem
 
-SheetColumn = tuple[str, Literal["time", "text", "number"]]
-WorkbookWriter = Callable[[Path, str, Sequence[SheetColumn], Iterable[Sequence[Any]]], None]
-"""Writes a workbook of one sheet: where, its name, the columns, the rows. Times are local ones, without a zone."""
+WorkbookWriter = Callable[[Path, str, Sequence[tuple[str, str, bool]], Sequence[Path], str, Callable[[], bool]], None]
+"""Writes a workbook of one sheet: where, its name; the columns (name, kind, whether its exact text stands beside it); Arrow files with the
+rows; the zone of times; whether it is given up. It blocks."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,13 @@ class Slots:
         self._taken: Counter[UUID] = Counter()
         # One thread: what it computes holds Python's lock in turns with the event loop, and more of them would hold it up longer.
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="exports")
+        # What writes a whole file leaves the lock alone, and takes long: nobody's next rows wait for it.
+        self.writers = ThreadPoolExecutor(bounds.at_once, thread_name_prefix="export-writer")
+
+    def close(self) -> None:
+        """Ends the threads, once each has done what it is at."""
+        self.thread.shutdown(wait=False)
+        self.writers.shutdown(wait=False)
 
     @contextmanager
     def slot(self, organization: UUID) -> Iterator[None]:

@@ -44,6 +44,8 @@ MEDIA = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 _PIECE = 256 * 1024
+_ENDING_S = 30
+"""For what is left to do where an export took too long."""
 _T = TypeVar("_T")
 
 
@@ -59,7 +61,9 @@ class Export:
         self._organization = caller(request).organization
         self._id = uuid4()
         self._begun = False
+        self._given_up = False
         self._sending: Sending | None = None
+        self._writing: asyncio.Future[bytes] | None = None
 
     async def answer(self) -> web.StreamResponse:
         """The file, whole, or cut with its connection; raises Problem, or what stands for one, where nothing was sent yet."""
@@ -157,8 +161,14 @@ class Export:
                 await stack.aclose()
                 return await self._sent(question, spool, folder, headers)
             finally:
-                # After whatever the thread still does in it.
-                self._slots.thread.submit(shutil.rmtree, folder, ignore_errors=True)
+                self._given_up = True
+                await asyncio.shield(self._removed(folder))
+
+    async def _removed(self, folder: Path) -> None:
+        """Removes what was put on the disk, once nobody writes there."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        await self._apart(lambda: shutil.rmtree(folder, ignore_errors=True))
 
     async def _streamed(
         self, question: Question, stream: RowStream, first: Fetched, headers: dict[str, str]
@@ -188,7 +198,7 @@ class Export:
 
     async def _spooled(self, question: Question, stream: RowStream, first: Fetched, folder: Path) -> Spool:
         """All rows on the disk. Raises Problem where they are more than there is room for."""
-        may_take(self._request, self._bounds.longest_s)
+        may_take(self._request, self._bounds.longest_s + _ENDING_S)
         spool, found = Spool(folder, stream.columns), first
         while True:
             pieces = stream.read(found)
@@ -223,8 +233,10 @@ class Export:
         self, question: Question, spool: Spool, folder: Path, headers: dict[str, str]
     ) -> web.StreamResponse:
         place = folder / "whole"
-        await self._apart(lambda: self._write(question, spool, place))
-        digest = await self._apart(lambda: digest_of(place))
+        self._writing = asyncio.get_running_loop().run_in_executor(
+            self._slots.writers, lambda: self._write(question, spool, place)
+        )
+        digest = await asyncio.shield(self._writing)
         size = place.stat().st_size
         headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(digest).decode()}:"
         headers["X-Export-Rows"] = str(spool.rows)
@@ -242,7 +254,8 @@ class Export:
         await response.write_eof()
         return response
 
-    def _write(self, question: Question, spool: Spool, place: Path) -> None:
+    def _write(self, question: Question, spool: Spool, place: Path) -> bytes:
+        """Writes the file, and returns its SHA-256."""
         match self._parameters.format:
             case "parquet":
                 spool.parquet(place)
@@ -250,7 +263,10 @@ class Export:
                 spool.csv(place, _encoded, question.tz)
             case "xlsx":
                 assert self._parts.write_workbook is not None
-                spool.workbook(place, self._parts.write_workbook, question.rollup.name, question.tz)
+                writer = self._parts.write_workbook
+                assert writer is not None
+                spool.workbook(place, writer, question.rollup.name, question.tz, lambda: self._given_up)
+        return digest_of(place)
 
     async def _complete(self, rows: int, size: int, digest: bytes) -> None:
         await complete_export(
@@ -262,6 +278,7 @@ class Export:
             sha256=digest,
             now=self._parts.now(),
         )
+        self._begun = False  # whatever happens to the last bytes, the manifest is what it is
 
     async def _apart(self, work: Callable[[], _T]) -> _T:
         """Does what takes long enough to be felt beside the event loop, in the one thread that exports have."""

@@ -16,18 +16,19 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from api.exports.bounds import SheetColumn, WorkbookWriter
+from api.exports.bounds import WorkbookWriter
 from storage.rollup_stream import StreamColumn
 
-_PART = 5_000
-"""Rows a file: what a thread makes of them without letting go of Python's lock takes some milliseconds."""
+_PART = 20_000
+"""Rows a file."""
+_AT_ONCE = 500
+"""Rows that become Python values at once, which is done without letting go of Python's lock: some milliseconds."""
 _MOST_DIGITS = 38
 """A DECIMAL of Parquet holds so many."""
 _USUAL_SCALE = 18
 """Decimal places of an amount: more are never asked for, and the type stays the same from one export to the next."""
 _CELL_DIGITS = 15
-EXACT = " (exact)"
-"""Ends the header of the column that has the exact texts of the one before, as in the workbooks of reports."""
+"""A cell shows so many; where one has more, the exact text stands beside it, as in the workbooks of reports."""
 
 _TYPES: dict[str, Any] = {
     "time": pl.Datetime("us", "UTC"),
@@ -69,7 +70,7 @@ class Spool:
         self._columns = columns
         self._schema = {column.name: _TYPES[column.kind] for column in columns}
         self._digits = {column.name: Digits() for column in columns if column.kind in ("decimal", "integer")}
-        self._waiting: list[list[Any]] = []
+        self._waiting: list[pl.DataFrame] = []
         self._parts: list[Path] = []
         self.rows = 0
         self.size = 0
@@ -85,21 +86,25 @@ class Spool:
                     digits.see(text)
                     if column.kind == "decimal":
                         row[place] = text
-        self._waiting += rows
+        columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(self._columns)
+        named = {column.name: values for column, values in zip(self._columns, columns, strict=True)}
+        self._waiting.append(pl.DataFrame(named, schema=self._schema))
         self.rows += len(rows)
-        if len(self._waiting) >= _PART:
+        if sum(frame.height for frame in self._waiting) >= _PART:
             self._write()
 
     def _write(self) -> None:
         part = self._folder / f"{len(self._parts):08}.arrow"
-        pl.DataFrame(self._waiting, schema=self._schema, orient="row").write_ipc(part, compression="lz4")
+        pl.concat(self._waiting).write_ipc(part, compression="lz4")
         self._waiting = []
         self._parts.append(part)
         self.size += part.stat().st_size
 
     def _all(self) -> list[Path]:
         """The files with every row; an answer without rows has one that tells the columns."""
-        if self._waiting or not self._parts:
+        if not self._waiting and not self._parts:
+            self.add([])
+        if self._waiting:
             self._write()
         return self._parts
 
@@ -119,30 +124,26 @@ class Spool:
             for rows in self._read(tz):
                 file.write(encode([list(map(_plain, self._columns, row)) for row in rows]))
 
-    def workbook(self, place: Path, write: WorkbookWriter, title: str, tz: ZoneInfo) -> None:
-        """Writes all of it as a sheet: beside a time its text with the offset, and beside long numbers their exact texts."""
-        placed: list[tuple[int, StreamColumn, bool]] = []
-        for at, column in enumerate(self._columns):
+    def workbook(
+        self, place: Path, write: WorkbookWriter, title: str, tz: ZoneInfo, given_up: Callable[[], bool]
+    ) -> None:
+        """Has all of it written as a sheet: beside a time its text with the offset, and beside long numbers their exact texts."""
+        columns = []
+        for column in self._columns:
             digits = self._digits.get(column.name)
-            placed.append((at, column, False))
-            if column.kind == "time" or (digits is not None and digits.significant > _CELL_DIGITS):
-                placed.append((at, column, True))
-
-        def sheet_rows() -> Iterator[list[Any]]:
-            for rows in self._read(tz):
-                for row in rows:
-                    yield [_sheet_cell(row[at], column, exact) for at, column, exact in placed]
-
-        write(place, title, [_sheet_column(column, exact, tz) for _, column, exact in placed], sheet_rows())
+            long = digits is not None and digits.significant > _CELL_DIGITS
+            columns.append((column.name, str(column.kind), long or column.kind == "time"))
+        write(place, title, columns, self._all(), tz.key, given_up)
 
     def _read(self, tz: ZoneInfo) -> Iterator[list[list[Any]]]:
         local = self._columns[:1] and self._columns[0].kind == "time"
         for part in self._all():
-            rows = [list(row) for row in pl.read_ipc(part).rows()]
-            if local:
-                for row in rows:
-                    row[0] = row[0].astimezone(tz)
-            yield rows
+            for piece in pl.read_ipc(part).iter_slices(_AT_ONCE):
+                rows = [list(row) for row in piece.rows()]
+                if local:
+                    for row in rows:
+                        row[0] = row[0].astimezone(tz)
+                yield rows
 
 
 def _plain(column: StreamColumn, value: Any) -> Any:
@@ -150,21 +151,6 @@ def _plain(column: StreamColumn, value: Any) -> Any:
     if value is None:
         return None
     return value.isoformat() if column.kind == "time" else Decimal(value) if column.kind == "decimal" else value
-
-
-def _sheet_column(column: StreamColumn, exact: bool, tz: ZoneInfo) -> SheetColumn:
-    title = column.name + (EXACT if exact else "")
-    if exact or column.kind == "text":
-        return title, "text"
-    return (f"{title} ({tz.key})", "time") if column.kind == "time" else (title, "number")
-
-
-def _sheet_cell(value: Any, column: StreamColumn, exact: bool) -> Any:
-    if value is None or column.kind == "text":
-        return value
-    if column.kind == "time":
-        return value.isoformat() if exact else value.replace(tzinfo=None)
-    return str(value) if exact else float(value)
 
 
 def digest_of(place: Path) -> bytes:
