@@ -205,12 +205,12 @@ async def answer(connection: AsyncConn, question: Question, mark: Watermark, fil
         to=rows.end.astimezone(question.tz).isoformat(),
         tz=question.tz.key,
         columns=rows.columns,
-        rows=shown(question, rows.rows),
+        rows=shown_rows(question, rows.rows),
         cursor=cursor,
     )
 
 
-def shown(question: Question, rows: list[list[Any]]) -> list[list[Any]]:
+def shown_rows(question: Question, rows: list[list[Any]]) -> list[list[Any]]:
     """The rows as they are written, in place: times in the zone, an optional key that was absent as null."""
     if question.grain:
         for row in rows:

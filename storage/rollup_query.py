@@ -195,7 +195,7 @@ class Prepared:
         return [list(row) for row in zip(*places, *(read[name] for name in question.measures), strict=True)]
 
 
-async def prepare(connection: AsyncConn, question: Question) -> Prepared:
+async def prepare_question(connection: AsyncConn, question: Question) -> Prepared:
     """Plans a question inside an organization's read transaction. Raises BadQuery, or NotFilled."""
     question = replace(question, unfilled=await unfilled(connection, question.rollup.name))
     asked = asked_figures(question)
@@ -205,7 +205,7 @@ async def prepare(connection: AsyncConn, question: Question) -> Prepared:
 
 async def ask(connection: AsyncConn, question: Question) -> Rows:
     """Answers a question inside an organization's read transaction. Raises BadQuery, or NotFilled."""
-    prepared = await prepare(connection, question)
+    prepared = await prepare_question(connection, question)
     cursor = await connection.execute(prepared.text, prepared.parameters, binary=True)
     found = await cursor.fetchall()
     more = len(found) > question.limit

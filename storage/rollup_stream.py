@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 from aggregators import calendar
 from aggregators.rollup import Measure, Sketched
 from storage.database import AsyncConn, translated
-from storage.rollup_query import NUMERIC, BadQuery, Prepared, Question, of_parts, prepare
+from storage.rollup_query import NUMERIC, BadQuery, Prepared, Question, of_parts, prepare_question
 from storage.rollup_statement import Figure, grouping
 
 BATCH = 500
@@ -120,7 +120,7 @@ async def stream_rows(connection: AsyncConn, question: Question, fill: str | Non
 
     The connection is closed with the block: a cursor in the middle of its rows leaves nothing that could be read after it.
     """
-    prepared = await prepare(connection, question)
+    prepared = await prepare_question(connection, question)
     filling = None
     if fill and question.grain:
         groups = await _groups(connection, prepared)

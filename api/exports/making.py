@@ -21,12 +21,12 @@ from api.auth.principal import caller
 from api.csv_text import csv_text
 from api.errors import Problem
 from api.exports.bounds import Slots
-from api.exports.manifest import PATH, ExportParameters, resolved
+from api.exports.manifest import PATH, ExportParameters, resolved_question
 from api.exports.sending import ReaderTooSlow, Sending
-from api.exports.spool import Spool, digest_of
+from api.exports.spool import RowFiles, digest_of
 from api.freshness import COMPLETE, stamp
 from api.middlewares.observe import may_take
-from api.questions import parse, rollup_named, shown, without_absent
+from api.questions import parse, rollup_named, shown_rows, without_absent
 from api.report_requests import requester
 from api.services import services
 from api.visibility import narrowed
@@ -71,13 +71,13 @@ class Export:
             async with asyncio.timeout(self._bounds.longest_s):
                 return await self._made()
         except BaseException as error:
-            reason = self._reason(error)
+            gone = self._gone()
             if self._sending is not None:
                 self._sending.cut()
             if self._begun:
-                await asyncio.shield(self._failed(reason))
+                await asyncio.shield(self._failed(self._reason(error, gone)))
             if self._sending is None and isinstance(error, TimeoutError | ConnectionError):
-                raise Problem(504, reason) from None
+                raise Problem(504, self._reason(error, gone)) from None
             if self._sending is None or not isinstance(error, Exception):
                 raise
             return self._sending.response
@@ -88,7 +88,7 @@ class Export:
         with contextlib.suppress(StorageUnavailable, QueryTooSlow):
             await fail_export(self._parts.database, self._organization, self._id, reason, now=self._parts.now())
 
-    def _reason(self, error: BaseException) -> str:
+    def _reason(self, error: BaseException, gone: bool) -> str:
         match error:
             case Problem():
                 return error.detail
@@ -103,7 +103,7 @@ class Export:
             case QueryTooSlow():
                 return "the database took too long"
             case asyncio.CancelledError():
-                return "the reader went away" if self._gone() else "the service stopped"
+                return "the reader went away" if gone else "the service stopped"
         log.error("export_broke", export=str(self._id), exc_info=error)
         return "something went wrong here"
 
@@ -125,7 +125,7 @@ class Export:
                 raise Problem(400, str(error), parameter=error.parameter) from None
             # An answer whose first rows cannot be had is refused as one, with a status of its own.
             first = await stream.fetch()
-            asked = resolved(question, stream, parameters.fill)
+            asked = resolved_question(question, stream, parameters.fill)
             await begin_export(
                 parts.database,
                 self._organization,
@@ -184,7 +184,7 @@ class Export:
 
             def piece() -> tuple[int, bytes] | None:
                 read = next(pieces, None)  # noqa: B023  (awaited before the next turn)
-                return None if read is None else (len(read), _encoded(shown(question, read)))
+                return None if read is None else (len(read), _encoded(shown_rows(question, read)))
 
             while (made := await self._apart(piece)) is not None:
                 rows += made[0]
@@ -196,10 +196,10 @@ class Export:
         await sending.response.write_eof()
         return sending.response
 
-    async def _spooled(self, question: Question, stream: RowStream, first: Fetched, folder: Path) -> Spool:
+    async def _spooled(self, question: Question, stream: RowStream, first: Fetched, folder: Path) -> RowFiles:
         """All rows on the disk. Raises Problem where they are more than there is room for."""
         may_take(self._request, self._bounds.longest_s + _ENDING_S)
-        spool, found = Spool(folder, stream.columns), first
+        spool, found = RowFiles(folder, stream.columns), first
         while True:
             pieces = stream.read(found)
 
@@ -215,7 +215,7 @@ class Export:
                 return spool
             found = await stream.fetch()
 
-    def _check(self, spool: Spool) -> None:
+    def _check(self, spool: RowFiles) -> None:
         most = self._bounds.sheet_rows
         if self._parameters.format == "xlsx" and spool.rows > most:
             raise Problem(
@@ -230,7 +230,7 @@ class Export:
         return self._request.transport is None or self._request.transport.is_closing()
 
     async def _sent(
-        self, question: Question, spool: Spool, folder: Path, headers: dict[str, str]
+        self, question: Question, spool: RowFiles, folder: Path, headers: dict[str, str]
     ) -> web.StreamResponse:
         place = folder / "whole"
         self._writing = asyncio.get_running_loop().run_in_executor(
@@ -254,7 +254,7 @@ class Export:
         await response.write_eof()
         return response
 
-    def _write(self, question: Question, spool: Spool, place: Path) -> bytes:
+    def _write(self, question: Question, spool: RowFiles, place: Path) -> bytes:
         """Writes the file, and returns its SHA-256."""
         match self._parameters.format:
             case "parquet":

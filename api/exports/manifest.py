@@ -80,7 +80,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     error: str | None
 
 
-def resolved(question: Question, stream: RowStream, fill: str | None) -> ExportQuestion:
+def resolved_question(question: Question, stream: RowStream, fill: str | None) -> ExportQuestion:
     """The question with every default put in."""
     return ExportQuestion(
         from_=stream.start.astimezone(question.tz).isoformat(),

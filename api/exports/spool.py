@@ -62,7 +62,7 @@ class Digits:
         return pl.String
 
 
-class Spool:
+class RowFiles:
     """The rows of one export in a folder. `size` is what they take of it, in bytes."""
 
     def __init__(self, folder: Path, columns: Sequence[StreamColumn]) -> None:
