@@ -166,9 +166,15 @@ class Export:
 
     async def _removed(self, folder: Path) -> None:
         """Removes what was put on the disk, once nobody writes there."""
-        if self._writing is not None:
-            await asyncio.wait([self._writing])
-        await self._apart(lambda: shutil.rmtree(folder, ignore_errors=True))
+        try:
+            if self._writing is not None:
+                # How it ended is the answer's matter.
+                await asyncio.gather(self._writing, return_exceptions=True)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        except asyncio.CancelledError:
+            # The service stops: nobody else would do it.
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     async def _streamed(
         self, question: Question, stream: RowStream, first: Fetched, headers: dict[str, str]

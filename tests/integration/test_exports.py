@@ -8,6 +8,7 @@ import csv
 import hashlib
 import io
 import multiprocessing
+import tempfile
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -349,7 +350,10 @@ async def test_a_reader_who_goes_away_is_told_of(many: Api) -> None:
         assert (await slow.ended())["error"] == "the reader went away"
 
 
-async def test_a_workbook_that_nobody_waits_for_any_more_is_given_up(service_database: str) -> None:
+async def test_a_workbook_that_nobody_waits_for_any_more_is_given_up(
+    service_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     async with running(service_database, exports=ExportBounds(longest_s=4.0)) as api:
         await api.send([api.system("web", NOON, cpu_usage=1)])
         asked = {**LONG, "from_": "2024-06-01"}
@@ -357,7 +361,9 @@ async def test_a_workbook_that_nobody_waits_for_any_more_is_given_up(service_dat
         assert (reply.status, reply.json["detail"]) == (504, "it took longer than 4 s")
         # Whoever wrote it has ended, and its place is free.
         assert not [process for process in multiprocessing.active_children() if process.is_alive()]
+        assert not any(tmp_path.iterdir())  # noqa: ASYNC240
         assert (await api.get("/api/v1/exports", rollup="trade_pnl", format="xlsx")).status == 200
+    assert not any(tmp_path.iterdir())  # noqa: ASYNC240
 
 
 @pytest.mark.parametrize(
