@@ -274,6 +274,33 @@ def report(
 
 
 @app.command()
+def export(
+    rollup: Annotated[str, typer.Argument(help="As GET /api/v1/rollups names them.", show_default=False)],
+    from_: Annotated[str | None, typer.Option("--from", help="Start, inclusive; 24 hours before the end.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="End, exclusive; now by default.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="csv, parquet or xlsx.")] = "csv",
+    measures: Annotated[str | None, typer.Option(help="With commas; by default all but percentiles.")] = None,
+    group_by: Annotated[str | None, typer.Option(help="Keys, with commas.")] = None,
+    filter_: Annotated[list[str] | None, typer.Option("--filter", help="key:value[,value]; repeatable.")] = None,
+    grain: Annotated[str | None, typer.Option(help="1m, 5m, 15m, 1h, 1d, 1w or 1mo.")] = None,
+    tz: Annotated[str | None, typer.Option("--tz", help="Whose days; by default the organization's.")] = None,
+    fill: Annotated[str | None, typer.Option(help="null or zero: empty buckets too.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; by default its own name, here.")] = None,
+    url: Annotated[str | None, typer.Option(help="The service; by default that of credentials.json.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="By default that of credentials.json.")] = None,
+) -> None:
+    """Download a rollup's rows, and check them against the export's manifest. Exit code 1, and no file, where they did not come whole."""
+    from front.export_command import AskedExport, export_command
+    from front.targets import Target
+
+    parameters = {
+        "from": from_, "to": to, "measures": measures, "group_by": group_by, "grain": grain, "tz": tz, "fill": fill
+    }  # fmt: skip
+    asked = AskedExport(rollup, format_, parameters, filter_ or [])
+    sys.exit(export_command(_settings(), Target("http", url, api_key, None), asked, out, console))
+
+
+@app.command()
 def collect(
     url: Annotated[str | None, typer.Option(help="The service; by default that of credentials.json.")] = None,
     api_key: Annotated[str | None, typer.Option(help="By default that of credentials.json.")] = None,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 from functools import partial
-from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -16,6 +13,7 @@ from aggregators.calendar import ASKED_GRAINS
 from aggregators.definitions import BY_NAME, ROLLUPS
 from aggregators.rollup import Rollup
 from api.auth.principal import caller
+from api.csv_text import csv_text
 from api.freshness import ALWAYS, RECEIVED, fresh, same_minute
 from api.media import wants_csv
 from api.questions import Answer, QueryParameters, answer, moving, parse, rollup_named
@@ -127,19 +125,9 @@ def _kinds(request: web.Request) -> tuple[str, ...]:
 
 
 def _csv(found: Answer) -> web.Response:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(found.columns)
-    writer.writerows([[_cell(value) for value in row] for row in found.rows])
+    text = csv_text([found.columns, *found.rows])
     headers = {"X-Next-Cursor": found.cursor} if found.cursor else {}
-    return web.Response(text=text.getvalue(), content_type="text/csv", charset="utf-8", headers=headers)
-
-
-def _cell(value: Any) -> Any:
-    """A cell; text that a spreadsheet would take for a formula is marked as text."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return format(value, "f") if hasattr(value, "normalize") else value
+    return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=headers)
 
 
 ROUTES = [

@@ -26,6 +26,8 @@ from storage.rollup_query import BadQuery, Question, Rows, ask
 MAX_BUCKETS = 100_000
 DEFAULT_LIMIT = 10_000
 MAX_LIMIT = 100_000
+MOST_YEARS = 100
+"""Of a question that has no bound of buckets."""
 
 
 class QueryParameters(msgspec.Struct, kw_only=True):
@@ -78,8 +80,8 @@ def rollup_named(name: str) -> Rollup:
         ) from None
 
 
-def parse(parameters: QueryParameters, *, now: dt.datetime, default_zone: str) -> Question:
-    """The question that the parameters ask. Raises Problem 400, which names the parameter."""
+def parse(parameters: QueryParameters, *, now: dt.datetime, default_zone: str, bulk: bool = False) -> Question:
+    """The question that the parameters ask; a `bulk` one may have any number of buckets. Raises Problem 400, which names the parameter."""
     rollup = rollup_named(parameters.rollup)
     tz = ranges.asked_zone(parameters.tz, default_zone)
     grain = parameters.grain
@@ -94,7 +96,9 @@ def parse(parameters: QueryParameters, *, now: dt.datetime, default_zone: str) -
     start = ranges.moment(from_, "from", tz, now) if from_ else end - dt.timedelta(hours=24)
     ranges.ordered(start, end)
     start, end = calendar.floor(start, finest, utc), calendar.ceil(end, finest, utc)
-    if grain and calendar.count_at_most(start, end, grain) > MAX_BUCKETS:
+    if bulk and end - start > dt.timedelta(days=366 * MOST_YEARS):
+        raise Problem(400, f"from: at most {MOST_YEARS} years are read at once", parameter="from")
+    if not bulk and grain and calendar.count_at_most(start, end, grain) > MAX_BUCKETS:
         raise Problem(400, f"grain: {grain} over this range gives more than {MAX_BUCKETS} buckets", parameter="grain")
     measures = _names(parameters.measures, "measures") or tuple(
         name for name in rollup.public_names() if name not in {s.name for s in rollup.sketched}
@@ -210,16 +214,21 @@ async def answer(
         to=rows.end.astimezone(question.tz).isoformat(),
         tz=question.tz.key,
         columns=rows.columns,
-        rows=_shown(question, rows.rows),
+        rows=shown_rows(question, rows.rows),
         cursor=cursor,
     )
 
 
-def _shown(question: Question, rows: list[list[Any]]) -> list[list[Any]]:
+def shown_rows(question: Question, rows: list[list[Any]]) -> list[list[Any]]:
     """The rows as they are written, in place: times in the zone, an optional key that was absent as null."""
     if question.grain:
         for row in rows:
-            row[0] = _local_text(row[0], question.tz)
+            row[0] = local_text(row[0], question.tz)
+    return without_absent(question, rows)
+
+
+def without_absent(question: Question, rows: list[list[Any]]) -> list[list[Any]]:
+    """The rows, in place, with an optional key that was absent as null."""
     for position, key in enumerate(question.group_by, start=1 if question.grain else 0):
         if key in question.rollup.optional_keys:
             for row in rows:
@@ -228,7 +237,7 @@ def _shown(question: Question, rows: list[list[Any]]) -> list[list[Any]]:
 
 
 @lru_cache(maxsize=16_384)
-def _local_text(time: dt.datetime, tz: ZoneInfo) -> str:
+def local_text(time: dt.datetime, tz: ZoneInfo) -> str:
     """The start of a bucket as it is written. A dashboard asks for nearly the same ones again and again."""
     return time.astimezone(tz).isoformat()
 

@@ -18,6 +18,7 @@ from api.auth.passwords import Passwords
 from api.cache.answers import CacheHealth, ResponseCache
 from api.disk import Disk
 from api.edge import Edge
+from api.exports.bounds import ExportBounds, WorkbookWriter
 from api.observation import Observation
 from api.request_counts import RequestCounts
 from api.stream.hub import Hub
@@ -79,6 +80,10 @@ class Services:
     """Signs the addresses of files; the same in all processes of a service."""
     public_url: str | None = None
     """Under which address people reach the service; None where it is the one that they asked."""
+    exports: ExportBounds = field(default_factory=ExportBounds)
+    """What exports may take of the process."""
+    write_workbook: WorkbookWriter | None = None
+    """Writes tables as workbooks; None where that is not offered."""
 
 
 SERVICES = web.AppKey("services", Services)

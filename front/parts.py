@@ -23,6 +23,7 @@ from api.auth.authenticate import Authenticator, utc_now
 from api.auth.first_secrets import first_secrets
 from api.auth.passwords import Passwords
 from api.disk import Disk
+from api.exports.bounds import ExportBounds
 from api.observation import Observation
 from api.report_links import download_key
 from api.serve import require_free, serving
@@ -43,6 +44,7 @@ from front.settings import Settings
 from ingest.log_status import LogStatus
 from ingest.names import MetricNames
 from jobs.demo import run_demo
+from jobs.export_workbook import write_workbook
 from jobs.log_monitor import LogMonitor
 from jobs.report_runs import report_runs
 from jobs.scheduler import housekeeping
@@ -152,6 +154,8 @@ async def service(
             download_key=download_key(jwt_secret(settings)),
             public_url=settings.public_url,
             archive=archive,
+            exports=ExportBounds(at_once=settings.exports, longest_s=settings.export_seconds),
+            write_workbook=write_workbook,
             disk=await asyncio.to_thread(_disk, settings),
         )
         tasks = await stack.enter_async_context(_tasks())

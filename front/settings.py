@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     organization new users of the issuer join; without it each gets one of their own.
     collect_host: whether `run` collects this host's own metrics, and each API process those of its requests.
     log_format: console or json. log_level: debug to error.
+    exports: how many an API process sends at once. export_seconds: how long one may take, at most an hour.
     report_processes: how many reports are made at once, each in a process of its own. report_fonts: a folder with more fonts for PDFs.
     public_operations: whether /metrics, /cache/metrics, /health/detailed and /api/performance are open without a credential.
     cors_origins: whose pages may read answers. trusted_proxies: networks whose X-Forwarded-For is believed. Both are comma-separated.
@@ -91,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     supabase_jwks_url: str | None = None
     supabase_organization: UUID | None = None
     collect_host: bool = True
+    exports: Annotated[int, msgspec.Meta(ge=1, le=100)] = 4
+    export_seconds: Annotated[float, msgspec.Meta(ge=10, le=3_600)] = 900.0
     report_processes: Annotated[int, msgspec.Meta(ge=1, le=32)] = 1
     report_fonts: Path | None = None
     public_operations: bool | None = None

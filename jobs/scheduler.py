@@ -18,6 +18,7 @@ from storage.archive import Archive
 from storage.audit import prune_audit
 from storage.database import Database, QueryTooSlow, StorageUnavailable
 from storage.dead_letters import DeadLetters
+from storage.exports import prune_exports
 from storage.job_runs import expect_jobs, stamp_job
 from storage.report_work import prune_report_runs
 from storage.retention import prune_feed, prune_ledgers, prune_sources
@@ -54,6 +55,7 @@ async def housekeeping(
         ("silent_sources", 86_400, lambda: prune_sources(database)),
         ("retired_ledgers", 3_600, lambda: prune_ledgers(database, hours=ledger_hours)),
         ("old_reports", 3_600, lambda: prune_report_runs(database, now=datetime.now(UTC))),
+        ("old_exports", 600, lambda: prune_exports(database, now=datetime.now(UTC))),
         ("old_dead_letters", 86_400, lambda: DeadLetters(database).prune(days=90)),
     ]
     stopping = threading.Event()

@@ -178,6 +178,29 @@ class Database:
                 yield connection
 
     @asynccontextmanager
+    async def snapshot(self, organization: UUID, *, statement_s: float, silent_s: float) -> AsyncIterator[AsyncConn]:
+        """The same for a read that lasts, over a connection of its own: the pool's are for those that are over soon.
+
+        A statement of it may take `statement_s` seconds; the server ends it where it is not asked anything for `silent_s`, so that the
+        snapshot of a process that froze does not keep rows from being vacuumed.
+        """
+        options = f"{_SESSION} -c statement_timeout={int(statement_s * 1000)}"
+        with translated():
+            connection = await psycopg.AsyncConnection.connect(
+                self.url,
+                autocommit=True,
+                application_name="streamgauge export",
+                options=f"{options} -c idle_in_transaction_session_timeout={int(silent_s * 1000)}",
+                connect_timeout=5,
+            )
+            try:
+                await connection.execute(_OPEN_READ.format(API_ROLE, str(organization)), prepare=False)
+                yield connection
+            finally:
+                # Nothing was written, so there is nothing to commit; a statement under way ends with its connection.
+                await connection.close()
+
+    @asynccontextmanager
     async def write(self, organization: UUID) -> AsyncIterator[AsyncConn]:
         """A transaction that changes one organization's rows, under the API's role: others it neither sees nor makes."""
         with translated():

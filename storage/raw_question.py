@@ -24,7 +24,7 @@ from storage.arrays import array
 from storage.database import AsyncConn
 from storage.named import load
 from storage.raw_events import archived_frames
-from storage.rollup_query import BadQuery, Plan, Question, Rows, asked_figures, composed, planned, read_rows
+from storage.rollup_query import BadQuery, Plan, Prepared, Question, Rows, asked_figures, composed, planned, read_rows
 from storage.rollup_statement import needed_measures, sent_columns
 from storage.sketch_merge import merged
 
@@ -72,7 +72,8 @@ async def ask_raw(connection: AsyncConn, question: Question, *, archive: Archive
                     " for less by filter=, or for source=rollup",
                 )
     sent = await asyncio.to_thread(_wires, question, wanted, found)
-    return await read_rows(connection, question, plan, *composed(question, plan, question.measures, sent))
+    statement = composed(question, plan, question.measures, sent)
+    return await read_rows(connection, Prepared(question, asked_figures(question), plan, *statement))
 
 
 async def _frames(

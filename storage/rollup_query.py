@@ -168,41 +168,61 @@ def compose(question: Question) -> tuple[bytes, list[Any]]:
     return composed(question, planned(question, needed_measures(question.rollup, asked)), question.measures)
 
 
-async def ask(connection: AsyncConn, question: Question) -> Rows:
-    """Answers a question inside an organization's read transaction. Raises BadQuery, or NotFilled."""
+@dataclass(frozen=True)
+class Prepared:
+    """A question of which the SQL is made. What the database answers to it is read by `read`."""
+
+    question: Question
+    asked: dict[str, Figure]
+    plan: Plan
+    text: bytes
+    parameters: list[Any]
+
+    @property
+    def columns(self) -> list[str]:
+        """What each value of a row is."""
+        return [*(["time"] if self.question.grain else []), *self.question.group_by, *self.question.measures]
+
+    def read(self, found: Sequence[Sequence[Any]], types: Sequence[int]) -> list[list[Any]]:
+        """The rows of some that the database gave, whose columns are of these types."""
+        columns: list[Sequence[Any]] = list(zip(*found, strict=True)) if found else [()] * len(types)
+        question, asked = self.question, self.asked
+        leading = (1 if question.grain else 0) + len(question.group_by)
+        plain = [name for name, figure in asked.items() if not isinstance(figure, Sketched)]
+        read: dict[str, Sequence[Any]] = {}
+        for place, name in enumerate(plain, start=leading):
+            exact = types[place] == NUMERIC
+            read[name] = [plain_number(value) for value in columns[place]] if exact else columns[place]
+        needed = sketches(needed_measures(question.rollup, asked))
+        for measure, column in zip(needed, columns[leading + len(plain) :], strict=True):
+            read |= _read(measure, column, {n: f for n, f in asked.items() if isinstance(f, Sketched)})
+        places = columns[:leading]
+        if self.plan.starts:
+            places[0] = [self.plan.starts[number - 1] for number in places[0]]
+        return [list(row) for row in zip(*places, *(read[name] for name in question.measures), strict=True)]
+
+
+async def prepare_question(connection: AsyncConn, question: Question) -> Prepared:
+    """Plans a question inside an organization's read transaction. Raises BadQuery, or NotFilled."""
     question = replace(question, unfilled=await unfilled(connection, question.rollup.name))
     asked = asked_figures(question)
-    needed = needed_measures(question.rollup, asked)
-    plan = planned(question, needed)
-    return await read_rows(connection, question, plan, *composed(question, plan, question.measures))
+    plan = planned(question, needed_measures(question.rollup, asked))
+    return Prepared(question, asked, plan, *composed(question, plan, question.measures))
 
 
-async def read_rows(
-    connection: AsyncConn, question: Question, plan: Plan, text: bytes, parameters: Sequence[Any]
-) -> Rows:
+async def ask(connection: AsyncConn, question: Question) -> Rows:
+    """Answers a question inside an organization's read transaction. Raises BadQuery, or NotFilled."""
+    return await read_rows(connection, await prepare_question(connection, question))
+
+
+async def read_rows(connection: AsyncConn, prepared: Prepared) -> Rows:
     """Runs the SQL of a question, and reads its figures from what comes back."""
-    asked = asked_figures(question)
-    needed = needed_measures(question.rollup, asked)
-    cursor = await connection.execute(text, parameters, binary=True)
+    question = prepared.question
+    cursor = await connection.execute(prepared.text, prepared.parameters, binary=True)
     found = await cursor.fetchall()
     more = len(found) > question.limit
-    found = found[: question.limit]
-    columns: list[Sequence[Any]] = list(zip(*found, strict=True)) if found else [()] * len(cursor.description or ())
-    types = [column.type_code for column in cursor.description or ()]
-    leading = (1 if question.grain else 0) + len(question.group_by)
-    plain = [name for name, figure in asked.items() if not isinstance(figure, Sketched)]
-    read: dict[str, Sequence[Any]] = {}
-    for place, name in enumerate(plain, start=leading):
-        exact = types[place] == _NUMERIC
-        read[name] = [plain_number(value) for value in columns[place]] if exact else columns[place]
-    for measure, column in zip(sketches(needed), columns[leading + len(plain) :], strict=True):
-        read |= _read(measure, column, {n: f for n, f in asked.items() if isinstance(f, Sketched)})
-    places = columns[:leading]
-    if plan.starts:
-        places[0] = [plan.starts[number - 1] for number in places[0]]
-    rows = [list(row) for row in zip(*places, *(read[name] for name in question.measures), strict=True)]
-    names = [*(["time"] if question.grain else []), *question.group_by, *question.measures]
-    return Rows(names, rows, more, plan.start, plan.end)
+    rows = prepared.read(found[: question.limit], [column.type_code for column in cursor.description or ()])
+    return Rows(prepared.columns, rows, more, prepared.plan.start, prepared.plan.end)
 
 
 _AT_ONCE = 65_536
@@ -234,7 +254,7 @@ def _pieces(column: Sequence[bytes | None]) -> Iterator[list[bytes]]:
         yield rows
 
 
-_NUMERIC = psycopg.adapters.types["numeric"].oid
+NUMERIC = psycopg.adapters.types["numeric"].oid
 
 _EVERY_DIGIT = Context(prec=1_000)
 """Python's own context would round a decimal to 28 digits; a stored amount has 36, and a sum of them more."""

@@ -111,6 +111,15 @@ def counting(rollup: Rollup, parts: tuple[str, ...], group_by: tuple[str, ...], 
     return text.format(_base(rollup, parts, keys, keys, [], filters), SQL(", ").join(keys)).as_bytes()
 
 
+@lru_cache(maxsize=256)
+def grouping(rollup: Rollup, parts: tuple[str, ...], group_by: tuple[str, ...], filters: tuple[str, ...]) -> bytes:
+    """The SQL that lists the groups in order. It takes the parts' parameters as `statement` does, then the limit."""
+    keys = [Identifier(key) for key in group_by]
+    listed = SQL(", ").join(keys)
+    text = SQL("with {} select distinct {} from base order by {} limit %s")
+    return text.format(_base(rollup, parts, keys, keys, [], filters), listed, listed).as_bytes()
+
+
 def _carried(needed: Sequence[Measure]) -> list[Identifier]:
     """The columns that the measures are merged from."""
     place = LAST_PLACE if any(m.merge == "last" for m in needed) else ()

@@ -29,6 +29,7 @@ from api.auth.passwords import Passwords
 from api.cache.answers import ResponseCache
 from api.connections import Times
 from api.edge import Edge
+from api.exports.bounds import ExportBounds
 from api.observation import Observation
 from api.serve import serving
 from api.services import Services
@@ -38,6 +39,7 @@ from ingest.direct import DirectLog
 from ingest.events.decode import Limits
 from ingest.log import Log
 from ingest.names import MetricNames
+from jobs.export_workbook import write_workbook
 from storage import identity
 from storage.archive import Archive
 from storage.database import Database
@@ -316,6 +318,7 @@ async def running(
     sink_url: str | None = None,
     jobs_url: str | None = None,
     archive: Archive | None = None,
+    exports: ExportBounds | None = None,
 ) -> AsyncIterator[Api]:
     """The service; over the database of a `known` one it is that one started again, with the same organization and key.
 
@@ -349,6 +352,8 @@ async def running(
         passwords=Passwords(hasher=QUICK),
         edge=edge or Edge(),
         archive=archive,
+        exports=exports or ExportBounds(),
+        write_workbook=write_workbook,
     )
     app = application(services)
     numbers = known.numbers if known else [0]

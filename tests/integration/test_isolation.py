@@ -41,7 +41,7 @@ async def fill(api: Api, mark: str) -> None:
 
 
 async def manage(api: Api) -> None:
-    """A member, an invitation, an entry of the audit trail and a report in the organization, which has a key already."""
+    """A member, an invitation, an entry of the audit trail, a report and an export in the organization, which has a key already."""
     database, by = api.services.database, Actor(None, "ours", None, NOON)
     account = await identity.create_account(database, new_address("manager"), "hash")
     await identity.create_membership(database, account, api.organization, "owner")
@@ -51,6 +51,7 @@ async def manage(api: Api) -> None:
     asked = {"type": "performance", "format": "json"}
     reply = await api.request("POST", "/api/v1/reports?wait=0", json=asked)
     assert reply.status == 202, reply.text
+    assert (await api.get("/api/v1/exports", rollup="trade_pnl")).status == 200
 
 
 async def test_no_answer_holds_a_byte_of_anothers(api: Api) -> None:
@@ -70,6 +71,8 @@ async def test_no_answer_holds_a_byte_of_anothers(api: Api) -> None:
                 for more in ("", "&grain=1d", "&limit=1", "&grain=1d&fill=zero", "&source=raw")
             ),
             f"/api/v1/query?rollup=system_metrics&filter=host:{MARK}-host",
+            "/api/v1/exports?rollup=trade_pnl&group_by=user_id,broker,symbol,strategy,currency",
+            "/api/v1/exports?rollup=system_metrics&group_by=host,metric&grain=1h&fill=zero",
             f"/api/v1/dashboard/stats?host={MARK}-host",
             "/api/v1/dashboard/stats",
             "/api/v1/dashboard/analytics",

@@ -88,6 +88,7 @@ NEVER_DONE = {
     ("DELETE", "/api/v1/organizations/{organization}/invitations/{invitation}"),
     ("POST", "/api/v1/invitations/accept"),
     ("DELETE", "/api/v1/api-keys/{key}"),
+    ("GET", "/api/v1/exports/{id}"),
     ("GET", "/api/v1/reports/{id}"),
     ("GET", "/api/v1/reports/{id}/progress"),
     ("DELETE", "/api/v1/reports/{id}"),

@@ -52,6 +52,8 @@ ALLOWED: dict[str, Mapping[str, int]] = {
     "GET /api/v1/events/sequence": WRITE,
     "GET /api/v1/rollups": READ,
     "GET /api/v1/query": READ,
+    "GET /api/v1/exports": READ,
+    "GET /api/v1/exports/{id}": READ,
     "GET /api/v1/stream": READ,
     "GET /ws": SOCKET,
     "GET /ws/dashboard": SOCKET,
@@ -137,6 +139,7 @@ BODIES: dict[str, Any] = {
 """Bodies that are good, so that nothing but the caller is wrong."""
 QUERIES = {
     "GET /api/v1/query": "?rollup=trade_pnl",
+    "GET /api/v1/exports": "?rollup=trade_pnl",
     "GET /api/v1/stream": "?rollup=trade_pnl",
     "GET /api/v1/events/sequence": "?type=system&source=s",
 }

@@ -51,6 +51,8 @@ VALUES = {
     "supabase_jwks_url": ("https://keys.example.com/", "https://keys.example.com/"),
     "supabase_organization": (str(SOME_ID), SOME_ID),
     "collect_host": ("false", False),
+    "exports": ("2", 2),
+    "export_seconds": ("60", 60.0),
     "report_processes": ("3", 3),
     "report_fonts": ("/usr/share/fonts/opentype/noto", Path("/usr/share/fonts/opentype/noto")),
     "public_operations": ("true", True),
