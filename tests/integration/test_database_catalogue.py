@@ -145,7 +145,14 @@ async def test_each_role_has_what_its_work_needs_and_no_more(service_database: s
                 ).fetchone() == (True,):
                     may[role].add(name)
         assert may[API_ROLE] == set()
-        assert may[IDENTITY_ROLE] == PEOPLE | {"subscription_tier"}
+        assert may[IDENTITY_ROLE] == PEOPLE | {"subscription_tier", "report_schedule"}
+        # Whoever ends a membership pauses that person's schedules, and sees nothing of what is in them.
+        seen = connection.execute(
+            "select attname from pg_attribute where attrelid = 'store.report_schedule'::regclass and attnum > 0 and not attisdropped"
+            " and has_column_privilege(%s, attrelid, attname, 'select') order by attname",
+            (IDENTITY_ROLE,),
+        ).fetchall()
+        assert seen == [("created_by",), ("organization",), ("paused",)]
         assert not {name for name in may[SERVICE_ROLE] if name in PEOPLE or name.startswith(FIGURES)}
         assert may[SINK_ROLE].isdisjoint(PEOPLE | BUSINESS)
         # Of identity the jobs delete what is over, and read no more of it than when it ends.
