@@ -141,7 +141,7 @@ def _closest(cron: Cron) -> int:
     return min(gaps, default=60)
 
 
-def moment(local: dt.datetime, tz: ZoneInfo) -> dt.datetime:
+def moment_of(local: dt.datetime, tz: ZoneInfo) -> dt.datetime:
     """When a local time is, in UTC: the first time where clocks are set back over it, the next there is where they jump over it."""
     while True:
         found = local.replace(tzinfo=tz, fold=0).astimezone(dt.UTC)
@@ -150,7 +150,7 @@ def moment(local: dt.datetime, tz: ZoneInfo) -> dt.datetime:
         local += dt.timedelta(minutes=1)
 
 
-def period(due: dt.datetime, tz: ZoneInfo) -> dt.datetime:
+def due_period(due: dt.datetime, tz: ZoneInfo) -> dt.datetime:
     """The local time of a due moment, without a zone: what a run is known by."""
     return due.astimezone(tz).replace(tzinfo=None)
 
@@ -188,5 +188,5 @@ def due_between(cron: Cron, tz: ZoneInfo, after: dt.datetime, until: dt.datetime
 
 def _of_day(cron: Cron, tz: ZoneInfo, day: dt.date) -> list[dt.datetime]:
     return [
-        moment(dt.datetime.combine(day, dt.time(hour, minute)), tz) for hour in cron.hours for minute in cron.minutes
+        moment_of(dt.datetime.combine(day, dt.time(hour, minute)), tz) for hour in cron.hours for minute in cron.minutes
     ]

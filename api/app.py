@@ -23,6 +23,7 @@ from api import (
     performance,
     query,
     report_progress,
+    report_schedules,
     reports,
     users,
 )
@@ -66,6 +67,7 @@ def all_routes(services: Services) -> list[Route]:
         *trades.ROUTES,
         *reports.ROUTES,
         *report_progress.ROUTES,
+        *report_schedules.ROUTES,
         *leaderboards.ROUTES,
         *users.ROUTES,
         *auth_routes(

@@ -99,12 +99,12 @@ async def _decided(found: Deciding, now: dt.datetime) -> int:
     except (calendar.UnknownZone, cron.BadCron) as error:
         # What its local time is nobody can say any more.
         log.error("report_schedule_not_understood", schedule=str(schedule.id), reason=str(error))
-        due = DueTime(schedule.next_at, cron.period(schedule.next_at, ZoneInfo("UTC")))
+        due = DueTime(schedule.next_at, cron.due_period(schedule.next_at, ZoneInfo("UTC")))
         await found.miss([due], str(error))
         await found.advance(now, now + LATER)
         return 0
     between = cron.due_between(expression, tz, schedule.since, now)
-    dues = [DueTime(at, cron.period(at, tz)) for at in islice(between, MOST_MISSED + 1)]
+    dues = [DueTime(at, cron.due_period(at, tz)) for at in islice(between, MOST_MISSED + 1)]
     made = 0
     if dues:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from psycopg.rows import class_row
@@ -24,6 +24,20 @@ MOST_SCHEDULES = 100
 
 class TooManySchedules(Exception):
     """The organization has as many schedules as it may."""
+
+
+class RightsChanged(Exception):
+    """Who asks is not what they were taken to be in the organization any more."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What who asks is taken to be: `name` stands in their schedules; a person has an account, a key its prefix."""
+
+    name: str
+    role: Literal["admin", "owner", "member", "key"]
+    account: UUID | None
+    key: str | None
 
 
 @dataclass(frozen=True)
@@ -69,10 +83,13 @@ class ReportDue:
     file_name: str | None
 
 
-async def add_schedule(database: Database, organization: UUID, schedule: ReportSchedule, by: Actor) -> None:
-    """Stores a schedule and tells the schedulers. Raises TooManySchedules."""
+async def add_schedule(
+    database: Database, organization: UUID, schedule: ReportSchedule, by: Actor, maker: Maker
+) -> None:
+    """Stores a schedule and tells the schedulers. Raises TooManySchedules, RightsChanged."""
     async with database.write(organization) as connection:
         await connection.execute(_QUERIES["lock"])
+        await _require(connection, maker)
         if await _count(connection, "living", {}) >= MOST_SCHEDULES:
             raise TooManySchedules(f"an organization has at most {MOST_SCHEDULES} schedules; delete one first")
         await connection.execute(_QUERIES["add"], asdict(schedule))
@@ -88,12 +105,17 @@ async def change_schedule(
     schedule: UUID,
     change: Callable[[ReportSchedule], ReportSchedule],
     by: Actor,
+    maker: Maker,
     *,
     created_by: str | None,
 ) -> ReportSchedule | None:
-    """What `change` makes of it; None where there is none made by that one (None: by anybody). What `change` raises undoes it."""
+    """What `change` makes of it; None where there is none made by that one (None: by anybody). What `change` raises undoes it.
+
+    Raises RightsChanged.
+    """
     values = {"id": schedule, "created_by": created_by}
     async with database.write(organization) as connection:
+        await _require(connection, maker)
         async with connection.cursor(row_factory=class_row(ReportSchedule)) as cursor:
             await cursor.execute(_QUERIES["held"], values)
             before = await cursor.fetchone()
@@ -166,6 +188,18 @@ async def list_dues(
             return None
         values = {"schedule": schedule, "limit": limit, "offset": offset}
         return found, await _dues(connection, "dues", values), await _count(connection, "count_dues", values)
+
+
+async def _require(connection: AsyncConn, maker: Maker) -> None:
+    """Credentials are looked at before a request, and a schedule goes on after it. Raises RightsChanged."""
+    values = asdict(maker)
+    await connection.execute(_QUERIES["lock_maker"], values)
+    # The deployment's admin need not be a member.
+    if maker.role == "admin":
+        return
+    row = await (await connection.execute(_QUERIES["standing"], values)).fetchone()
+    if row is None or not row[0]:
+        raise RightsChanged
 
 
 async def _dues(connection: AsyncConn, name: str, values: dict[str, Any]) -> list[ReportDue]:

@@ -100,15 +100,17 @@ grant insert on store.report_run to streamgauge_jobs;
 
 -- Who is not in the organization any more, may see less than before, or lost the key: what they had sent is not sent on, unless
 -- somebody who may decides so. Whoever changes memberships, accounts and keys sees of schedules whose they are.
-grant select (organization, created_by, paused), update (paused, paused_reason, next_at, updated_at)
+grant select (organization, created_by, paused_reason), update (paused, paused_reason, next_at, updated_at)
     on store.report_schedule to streamgauge_identity;
 create policy of_identity on store.report_schedule to streamgauge_identity using (true) with check (true);
 
 create function store.pause_report_schedules(wanted uuid, maker text, reason text) returns void
 language sql set search_path = store, pg_temp as $$
+    -- Whoever makes or changes one under this name at the same time has done so before, or looks at the rights after.
+    select pg_advisory_xact_lock(hashtextextended('report_schedule ' || maker, 0));
     update store.report_schedule
     set paused = true, paused_reason = reason, next_at = null, updated_at = clock_timestamp()
-    where created_by = maker and (wanted is null or organization = wanted) and not paused
+    where created_by = maker and (wanted is null or organization = wanted) and paused_reason is null
 $$;
 
 create function store.membership_changed() returns trigger language plpgsql set search_path = store, pg_temp as $$

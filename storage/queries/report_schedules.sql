@@ -4,6 +4,16 @@
 -- One at a time an organization is counted and added.
 select pg_advisory_xact_lock(hashtextextended('report_schedule ' || app.organization(), 0));
 
+-- name: lock_maker
+-- As store.pause_report_schedules does: rights that are looked at under it are not lost before the commit without pausing what is made.
+select pg_advisory_xact_lock(hashtextextended('report_schedule ' || %(name)s::text, 0));
+
+-- name: standing
+select case when %(account)s::uuid is null
+    then exists (select from app.api_key where prefix = %(key)s::text and revoked_at is null)
+    else exists (select from app.member where account = %(account)s::uuid and role = %(role)s::text and not disabled)
+end;
+
 -- name: living
 select count(*) from app.report_schedule;
 

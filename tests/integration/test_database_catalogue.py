@@ -152,7 +152,7 @@ async def test_each_role_has_what_its_work_needs_and_no_more(service_database: s
             " and has_column_privilege(%s, attrelid, attname, 'select') order by attname",
             (IDENTITY_ROLE,),
         ).fetchall()
-        assert seen == [("created_by",), ("organization",), ("paused",)]
+        assert seen == [("created_by",), ("organization",), ("paused_reason",)]
         assert not {name for name in may[SERVICE_ROLE] if name in PEOPLE or name.startswith(FIGURES)}
         assert may[SINK_ROLE].isdisjoint(PEOPLE | BUSINESS)
         # Of identity the jobs delete what is over, and read no more of it than when it ends.

@@ -11,7 +11,7 @@ from apscheduler.triggers.cron import CronTrigger
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregators.cron import BadCron, due_after, due_between, parsed, period
+from aggregators.cron import BadCron, due_after, due_between, due_period, parsed
 from aggregators.relative_days import RELATIVE_DAYS, relative_days
 
 BERLIN, CHATHAM, CAIRO, UTC = (ZoneInfo(name) for name in ("Europe/Berlin", "Pacific/Chatham", "Africa/Cairo", "UTC"))
@@ -158,7 +158,7 @@ def test_backwards_it_is_the_same_and_no_local_time_comes_twice(
             break
         forwards.append(due)
     assert list(due_between(parsed(text), tz, after, until)) == forwards[::-1]
-    assert len({period(due, tz) for due in forwards}) == len(forwards)
+    assert len({due_period(due, tz) for due in forwards}) == len(forwards)
 
 
 def test_days_are_named_from_the_due_day() -> None:
