@@ -11,7 +11,7 @@ from psycopg import sql
 
 from storage.database import API_ROLE, IDENTITY_ROLE, JOBS_ROLE, SERVICE_ROLE, SINK_ROLE
 from tests.integration.api_service import Api, another
-from tests.integration.test_isolation import MARK, fill, manage
+from tests.integration.test_isolation import MARK, fall_due, fill, manage
 
 OURS = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
 NOT_AN_EXTENSIONS = (
@@ -60,6 +60,8 @@ async def test_no_relation_shows_the_apis_role_anothers_row(api: Api, service_da
     async with another(api, MARK) as other:
         await fill(other, MARK)
         await fill(api, "ours")
+        await fall_due(other, MARK)
+        await fall_due(api, "ours")
         await manage(api)
         theirs = (MARK, "7654321", str(other.organization))
         with psycopg.connect(service_database, autocommit=True) as connection:

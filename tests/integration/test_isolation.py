@@ -43,15 +43,20 @@ async def fill(api: Api, mark: str) -> None:
     deployment = {"service": f"{mark}-service", "version": str(number), "environment": mark}
     assert (await api.request("POST", "/api/v1/deployments", json=deployment)).status == 201
     hook = {"kind": "webhook", "url": f"https://{mark}.example.com/"}
-    made = await schedule(api, name=f"{mark}-schedule", recipients=[hook], cron="@daily")
+    await schedule(api, name=f"{mark}-schedule", recipients=[hook], cron="@daily")
+
+
+async def fall_due(api: Api, mark: str) -> None:
+    """The schedule that `fill` made has made a report, which is to be handed over."""
+    (found,) = (await api.request("GET", "/api/v1/report-schedules")).json["schedules"]
     await look(api, "2026-03-11T12:00")
-    (due,) = await dues(api, made["id"])
+    (due,) = await dues(api, found["id"])
     # As whoever hands a finished report over stores it: who does that, and where to, is no part of this.
     async with api.services.database.jobs() as connection:
         await connection.execute(
             "insert into store.report_delivery (organization, id, run, place, recipient, next_at, created_at)"
             " values (%s, gen_random_uuid(), %s, 0, %s, now(), now())",
-            (api.organization, due.report, json.dumps(hook)),
+            (api.organization, due.report, json.dumps({"kind": "webhook", "url": f"https://{mark}.example.com/"})),
         )
 
 
@@ -72,6 +77,8 @@ async def test_no_answer_holds_a_byte_of_anothers(api: Api) -> None:
     async with another(api, MARK) as other:
         await fill(other, MARK)
         await fill(api, "ours")
+        await fall_due(other, MARK)
+        await fall_due(api, "ours")
         paths = [
             *(
                 f"/api/v1/query?rollup={rollup}&group_by={keys}&from=2026-03-01&to=2026-03-20{more}"
@@ -189,6 +196,7 @@ async def test_a_member_sees_their_own_trades_and_an_owner_all(api: Api) -> None
 
 async def test_under_the_apis_role_sql_reads_nothing_without_an_organization(api: Api, service_database: str) -> None:
     await fill(api, "ours")
+    await fall_due(api, "ours")
     await api.get("/users/top")
     await manage(api)
     with psycopg.connect(service_database, autocommit=True) as connection:
