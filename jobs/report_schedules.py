@@ -28,7 +28,7 @@ MOST_MISSED = 1_000
 LATER = dt.timedelta(days=1)
 """When a schedule is looked at again whose next due time cannot be told."""
 
-MISSED = "no scheduler was there when it was due; the latest report of that time was made"
+MISSED = "no scheduler ran when it was due; the report of a later due time was made"
 FULL = "too many reports of the organization's schedules are waiting"
 BROKEN = "it could not be made: an error of the service, which is in its log"
 
