@@ -91,7 +91,7 @@ def worker() -> None:
 
 @app.command()
 def scheduler() -> None:
-    """Run the jobs: housekeeping, and reports that are asked for."""
+    """Run the jobs: housekeeping, and reports that are asked for or due by schedule."""
     from front.serving import scheduler_command
 
     sys.exit(scheduler_command(_settings(), console))

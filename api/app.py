@@ -23,6 +23,7 @@ from api import (
     performance,
     query,
     report_progress,
+    report_schedules,
     reports,
     users,
 )
@@ -69,6 +70,7 @@ def all_routes(services: Services) -> list[Route]:
         *trades.ROUTES,
         *reports.ROUTES,
         *report_progress.ROUTES,
+        *report_schedules.ROUTES,
         *leaderboards.ROUTES,
         *users.ROUTES,
         *auth_routes(

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from storage.database import API_ROLE, IDENTITY_ROLE, JOBS_ROLE, SERVICE_ROLE, SINK_ROLE
 from tests.integration.api_service import Api, another
-from tests.integration.test_isolation import MARK, fill, manage
+from tests.integration.test_isolation import MARK, fall_due, fill, manage
 
 OURS = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
 NOT_AN_EXTENSIONS = (
@@ -74,6 +74,8 @@ async def test_no_relation_shows_the_apis_role_anothers_row(api: Api, service_da
     async with another(api, MARK) as other:
         await fill(other, MARK)
         await fill(api, "ours")
+        await fall_due(other, MARK)
+        await fall_due(api, "ours")
         await manage(api)
         theirs = (MARK, "7654321", str(other.organization))
         with psycopg.connect(service_database, autocommit=True) as connection:
@@ -161,7 +163,14 @@ async def test_each_role_has_what_its_work_needs_and_no_more(service_database: s
                 ).fetchone() == (True,):
                     may[role].add(name)
         assert may[API_ROLE] == set()
-        assert may[IDENTITY_ROLE] == PEOPLE | {"subscription_tier"}
+        assert may[IDENTITY_ROLE] == PEOPLE | {"subscription_tier", "report_schedule"}
+        # Whoever ends a membership pauses that person's schedules, and sees nothing of what is in them.
+        seen = connection.execute(
+            "select attname from pg_attribute where attrelid = 'store.report_schedule'::regclass and attnum > 0 and not attisdropped"
+            " and has_column_privilege(%s, attrelid, attname, 'select') order by attname",
+            (IDENTITY_ROLE,),
+        ).fetchall()
+        assert seen == [("created_by",), ("organization",), ("paused_reason",)]
         assert not {name for name in may[SERVICE_ROLE] if name in PEOPLE or name.startswith(FIGURES)}
         assert may[SINK_ROLE].isdisjoint(PEOPLE | BUSINESS)
         # Of identity the jobs delete what is over, and read no more of it than when it ends.

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
@@ -20,6 +20,7 @@ from aggregators.definitions import ROLLUPS
 from front.parts import database_url
 from front.settings import InvalidSetting, read
 from jobs.report_runs import report_runs
+from jobs.report_schedules import make_due
 from jobs.retention import RawRetention
 from jobs.scheduler import housekeeping
 from storage.archive import Archive
@@ -28,11 +29,13 @@ from storage.database import Database, StorageFault, StorageUnavailable
 from storage.embedded import EmbeddedPostgres
 from storage.migrate import migrate
 from storage.recompute import rebuild, verify
+from storage.report_dues import prune_dues
 from storage.retention import prune_feed, prune_ledgers, prune_sources
 from storage.sessions import prune_expired
 from tests.conftest import database_of
 from tests.integration.api_service import Api, running, utc_now
 from tests.integration.people import joined, registered
+from tests.integration.schedule_service import DAILY, SCHEDULES
 from tests.integration.test_isolation import fill
 
 LOGINS = {
@@ -176,6 +179,27 @@ async def test_a_report_needs_the_jobs_login_only(service: Api, place: Place) ->
     finally:
         await database.close()
     assert (made.json["report"]["status"], made.json["report"]["error"]) == ("succeeded", None)
+
+
+async def test_schedules_fire_with_the_jobs_login_and_are_paused_with_the_apis(service: Api, place: Place) -> None:
+    service.clock.now = utc_now()
+    owner = await registered(service)
+    member = await joined(owner)
+    home = owner.organization
+    made = [await person.ask("POST", SCHEDULES, DAILY, within=home) for person in (owner, member)]
+    removed = await owner.ask("DELETE", f"/api/v1/organizations/{home}/members/{member.id}")
+    assert ([reply.status for reply in made], removed.status) == ([201, 201], 204)
+    database = Database(place.logins["jobs"])
+    await database.open()
+    try:
+        await make_due(database, now=service.clock.now + timedelta(days=1))
+        assert await prune_dues(database, now=service.clock.now) >= 0
+    finally:
+        await database.close()
+    found = {one["paused"]: one["last"] for one in (await owner.ask("GET", SCHEDULES)).json["schedules"]}
+    assert found[True] == []
+    assert [due["status"] for due in found[False]] == ["made"]
+    assert (await owner.ask("DELETE", f"{SCHEDULES}/{made[0].json['schedule']['id']}")).status == 204
 
 
 async def test_a_login_reaches_nothing_beyond_its_roles(service: Api, place: Place) -> None:
