@@ -18,7 +18,7 @@ RUN chmod 755 /opt/venv/bin/streamgauge && /opt/venv/bin/python -m compileall -q
 
 FROM python:3.11.13-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin streamgauge \
-    && install -d -o streamgauge -g streamgauge -m 0700 /data
+    && install -d -o streamgauge -g streamgauge -m 0700 /data /archive
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/streamgauge /opt/streamgauge
 ENV PATH=/opt/venv/bin:$PATH \

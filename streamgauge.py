@@ -91,7 +91,7 @@ def worker() -> None:
 
 @app.command()
 def scheduler() -> None:
-    """Run the jobs: housekeeping, and reports that are asked for."""
+    """Run the jobs: housekeeping, and reports that are asked for or due by schedule."""
     from front.serving import scheduler_command
 
     sys.exit(scheduler_command(_settings(), console))
@@ -171,6 +171,41 @@ def rebuild(
     sys.exit(rebuild_command(_settings(), _moment(from_, "--from"), _moment(to, "--to"), rollup or [], console))
 
 
+archive = typer.Typer(help="Raw events in Parquet files (docs/archive.md).", no_args_is_help=True)
+app.add_typer(archive, name="archive")
+
+
+@archive.command("list")
+def list_archive(
+    json_: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List the days in the archive: rows, files, bytes, and whether the raw table has them still."""
+    from front.archive_commands import archive_list_command
+
+    sys.exit(archive_list_command(_settings(), json_, console))
+
+
+@archive.command("verify")
+def verify_archive() -> None:
+    """Read every file and compare it with what was written. Exit code 1 where one is damaged or missing."""
+    from front.archive_commands import archive_verify_command
+
+    sys.exit(archive_verify_command(_settings(), console))
+
+
+@archive.command("run")
+def run_archive(
+    older_than: Annotated[
+        int | None,
+        typer.Option(min=0, help="Days; by default STREAMGAUGE_RETENTION_DAYS.", show_default=False),
+    ] = None,
+) -> None:
+    """Archive raw events now. Nothing is dropped: the scheduler does that, where STREAMGAUGE_RETENTION_DAYS is set."""
+    from front.archive_commands import archive_run_command
+
+    sys.exit(archive_run_command(_settings(), older_than, console))
+
+
 def _moment(text: str | None, option: str) -> dt.datetime | None:
     if text is None:
         return None
@@ -236,6 +271,33 @@ def report(
 
     asked = AskedReport(kind, format_, from_, to, tz)
     sys.exit(report_command(_settings(), Target("http", url, api_key, None), asked, out, console))
+
+
+@app.command()
+def export(
+    rollup: Annotated[str, typer.Argument(help="As GET /api/v1/rollups names them.", show_default=False)],
+    from_: Annotated[str | None, typer.Option("--from", help="Start, inclusive; 24 hours before the end.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="End, exclusive; now by default.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="csv, parquet or xlsx.")] = "csv",
+    measures: Annotated[str | None, typer.Option(help="With commas; by default all but percentiles.")] = None,
+    group_by: Annotated[str | None, typer.Option(help="Keys, with commas.")] = None,
+    filter_: Annotated[list[str] | None, typer.Option("--filter", help="key:value[,value]; repeatable.")] = None,
+    grain: Annotated[str | None, typer.Option(help="1m, 5m, 15m, 1h, 1d, 1w or 1mo.")] = None,
+    tz: Annotated[str | None, typer.Option("--tz", help="Whose days; by default the organization's.")] = None,
+    fill: Annotated[str | None, typer.Option(help="null or zero: empty buckets too.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; by default its own name, here.")] = None,
+    url: Annotated[str | None, typer.Option(help="The service; by default that of credentials.json.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="By default that of credentials.json.")] = None,
+) -> None:
+    """Download a rollup's rows, and check them against the export's manifest. Exit code 1, and no file, where they did not come whole."""
+    from front.export_command import AskedExport, export_command
+    from front.targets import Target
+
+    parameters = {
+        "from": from_, "to": to, "measures": measures, "group_by": group_by, "grain": grain, "tz": tz, "fill": fill
+    }  # fmt: skip
+    asked = AskedExport(rollup, format_, parameters, filter_ or [])
+    sys.exit(export_command(_settings(), Target("http", url, api_key, None), asked, out, console))
 
 
 @app.command()

@@ -23,6 +23,7 @@ from api import (
     performance,
     query,
     report_progress,
+    report_schedules,
     reports,
     users,
 )
@@ -32,6 +33,8 @@ from api.cache import routes as cache
 from api.cache.collector import CacheCollector
 from api.client_address import PROXIES
 from api.cors import CORS
+from api.exports import routes as exports
+from api.exports.bounds import Slots
 from api.middlewares.identity import identify
 from api.middlewares.observe import mark, observe
 from api.organizations import inviting, people
@@ -56,6 +59,7 @@ def all_routes(services: Services) -> list[Route]:
     routes = [
         *events.ROUTES,
         *query.ROUTES,
+        *exports.ROUTES,
         *stream.ROUTES,
         *sockets.ROUTES,
         *dashboard.ROUTES,
@@ -66,6 +70,7 @@ def all_routes(services: Services) -> list[Route]:
         *trades.ROUTES,
         *reports.ROUTES,
         *report_progress.ROUTES,
+        *report_schedules.ROUTES,
         *leaderboards.ROUTES,
         *users.ROUTES,
         *auth_routes(
@@ -107,6 +112,7 @@ def application(services: Services) -> web.Application:
     )
     waiters = app[RUN_WAITERS] = RunWaiters()
     announcements = app[ANNOUNCEMENTS] = Announcements(services.database, services.hub, waiters)
+    slots = app[exports.SLOTS] = Slots(services.exports)
     app[SUBJECTS] = subjects()
     if services.cache is not None:
         services.cache.begin(partial(complete, services))
@@ -123,11 +129,15 @@ def application(services: Services) -> web.Application:
         await readers.stop()
         await services.hub.stop()
 
+    async def stop_exports(_: web.Application) -> None:
+        slots.close()
+
     async def note_arrivals(_: web.Application) -> None:
         await services.authenticator.arrivals.settled()
 
     app.on_startup.append(start_streams)
     app.on_shutdown.append(stop_streams)
+    app.on_cleanup.append(stop_exports)
     app.on_cleanup.append(note_arrivals)
     app.on_response_prepare.append(mark)
     return app

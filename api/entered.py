@@ -63,8 +63,9 @@ def _wrong(message: str) -> Problem:
     where = _FIELD.search(message)
     path = where["path"] if where and where["path"] else "body"
     what = _FIELD.sub("", message).replace("`", "")
-    # msgspec quotes the value of an enumeration that it does not know.
-    what = "is none of the known values" if what.startswith("Invalid enum value") else what[:1].lower() + what[1:]
+    # msgspec quotes the value of an enumeration, or the tag, that it does not know.
+    unknown_value = what.startswith(("Invalid enum value", "Invalid value"))
+    what = "is none of the known values" if unknown_value else what[:1].lower() + what[1:]
     return Problem(422, f"{path}: {what}", parameter=path)
 
 

@@ -14,6 +14,7 @@ from api.health import admit_operations
 from api.routing import Route, json_answer
 from api.services import Services, services
 from ingest.log_status import LogStatus, PartitionStatus, WorkerStatus
+from storage.archive_books import archive_totals
 from storage.database import StorageUnavailable
 from storage.edition import edition
 from storage.job_runs import JobRun, job_runs
@@ -83,10 +84,25 @@ class SchedulerHealth(msgspec.Struct):
     jobs: list[JobHealth] = []
 
 
+class ArchiveHealth(msgspec.Struct):
+    """The archive of raw events: days of a kind, rows and bytes in it. It is written where raw events have a retention.
+
+    `oldest_waiting` is the oldest day that should have been archived and could not be when `looked_at` was, `days_waiting` how many are.
+    """
+
+    days: int
+    rows: int
+    bytes: int
+    looked_at: dt.datetime | None
+    oldest_waiting: dt.date | None
+    days_waiting: int
+
+
 class DetailedHealth(msgspec.Struct):
     """`ok`, or `down` where a needed part is: the database, the log, and the disk where events are stored on it.
 
-    The scheduler and the cache are not needed to take events and to read figures. `cache` and `disk` are null where there is none.
+    The scheduler, the archive and the cache are not needed to take events and to read figures. `cache` and `disk` are null where there
+    is none, `archive` where the database is down.
     """
 
     status: str
@@ -97,6 +113,7 @@ class DetailedHealth(msgspec.Struct):
     cache: CacheHealth | None
     scheduler: SchedulerHealth
     disk: DiskHealth | None
+    archive: ArchiveHealth | None
 
 
 async def detailed(request: web.Request) -> web.StreamResponse:
@@ -107,9 +124,10 @@ async def detailed(request: web.Request) -> web.StreamResponse:
         async with parts.database.service() as connection:
             found = await edition(connection)
             scheduler = scheduler_health(await job_runs(connection))
+            archive: ArchiveHealth | None = ArchiveHealth(**(await archive_totals(connection)).__dict__)
         database = DatabaseHealth("ok", found.name, found.postgresql, found.timescaledb)
     except StorageUnavailable:
-        database, scheduler = DatabaseHealth("down"), SchedulerHealth("unknown")
+        database, scheduler, archive = DatabaseHealth("down"), SchedulerHealth("unknown"), None
     status = None if parts.log_status is None else parts.log_status()
     log = _log(parts, status)
     disk = None if parts.disk is None else await asyncio.to_thread(parts.disk.health)
@@ -123,6 +141,7 @@ async def detailed(request: web.Request) -> web.StreamResponse:
         None if parts.cache_health is None else parts.cache_health(),
         scheduler,
         disk,
+        archive,
     )
     return json_answer(health, status=200 if well else 503, headers={} if well else {"Retry-After": "2"})
 

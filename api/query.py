@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import hashlib
-import io
-from typing import Any
+from functools import partial
 
 import msgspec
 from aiohttp import web
@@ -14,6 +13,7 @@ from aggregators.calendar import ASKED_GRAINS
 from aggregators.definitions import BY_NAME, ROLLUPS
 from aggregators.rollup import Rollup
 from api.auth.principal import caller
+from api.csv_text import csv_text
 from api.freshness import ALWAYS, RECEIVED, fresh, same_minute
 from api.media import wants_csv
 from api.questions import Answer, QueryParameters, answer, moving, parse, rollup_named
@@ -22,6 +22,8 @@ from api.services import services
 from api.visibility import narrowed
 from ingest.events import enterprise, system
 from storage.feed import watermark
+from storage.raw_question import ask_raw
+from storage.rollup_query import ask
 
 
 class CatalogueMeasure(msgspec.Struct):
@@ -99,10 +101,17 @@ async def query(request: web.Request) -> web.StreamResponse:
     parts = services(request)
     principal = caller(request)
     rollup = rollup_named(parameters.rollup)
-    async with parts.database.read(principal.organization) as connection:
+    raw = parameters.source == "raw"
+    async with contextlib.AsyncExitStack() as stack:
+        if raw:
+            # A question to the raw events holds a connection for seconds: others must find one free.
+            await stack.enter_async_context(parts.raw_questions)
+        reading = parts.database.read_raw if raw else parts.database.read
+        connection = await stack.enter_async_context(reading(principal.organization))
         mark = await watermark(connection, rollup.event)
         question = narrowed(parse(parameters, now=parts.now(), default_zone=mark.time_zone), principal)
-        found = await answer(connection, question, mark, parameters.fill)
+        asked = partial(ask_raw, archive=parts.archive) if raw else ask
+        found = await answer(connection, question, mark, parameters.fill, asked)
     response = _csv(found) if wants_csv(request) else json_answer(found)
     response.headers["Vary"] = "Accept"
     until = same_minute(request[RECEIVED]) if moving(parameters) else ALWAYS
@@ -116,19 +125,9 @@ def _kinds(request: web.Request) -> tuple[str, ...]:
 
 
 def _csv(found: Answer) -> web.Response:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(found.columns)
-    writer.writerows([[_cell(value) for value in row] for row in found.rows])
+    text = csv_text([found.columns, *found.rows])
     headers = {"X-Next-Cursor": found.cursor} if found.cursor else {}
-    return web.Response(text=text.getvalue(), content_type="text/csv", charset="utf-8", headers=headers)
-
-
-def _cell(value: Any) -> Any:
-    """A cell; text that a spreadsheet would take for a formula is marked as text."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return format(value, "f") if hasattr(value, "normalize") else value
+    return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=headers)
 
 
 ROUTES = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -25,6 +26,8 @@ from storage.rollup_query import BadQuery, Question, Rows, ask
 MAX_BUCKETS = 100_000
 DEFAULT_LIMIT = 10_000
 MAX_LIMIT = 100_000
+MOST_YEARS = 100
+"""Of a question that has no bound of buckets."""
 
 
 class QueryParameters(msgspec.Struct, kw_only=True):
@@ -32,7 +35,8 @@ class QueryParameters(msgspec.Struct, kw_only=True):
 
     `measures` and `group_by` are lists with commas; `filter` is `key:value[,value…]`, repeatable, a comma inside a value as `\\,`.
     `from` (inclusive) and `to` (exclusive) are dates or times, 24 hours up to now by default. Without `grain` each group is one row.
-    `cursor` continues the answer that gave it, over the same range, whatever `from` and `to` say by now.
+    `cursor` continues the answer that gave it, over the same range, whatever `from` and `to` say by now. `source=raw` computes the same
+    figures from the raw events, archived ones too, instead of reading the rollup: slower, and bounded in days and events.
     """
 
     rollup: Annotated[str, described(enum=tuple(BY_NAME))]
@@ -46,6 +50,7 @@ class QueryParameters(msgspec.Struct, kw_only=True):
     fill: Literal["null", "zero"] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
     cursor: str | None = None
+    source: Literal["rollup", "raw"] = "rollup"
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -75,8 +80,8 @@ def rollup_named(name: str) -> Rollup:
         ) from None
 
 
-def parse(parameters: QueryParameters, *, now: dt.datetime, default_zone: str) -> Question:
-    """The question that the parameters ask. Raises Problem 400, which names the parameter."""
+def parse(parameters: QueryParameters, *, now: dt.datetime, default_zone: str, bulk: bool = False) -> Question:
+    """The question that the parameters ask; a `bulk` one may have any number of buckets. Raises Problem 400, which names the parameter."""
     rollup = rollup_named(parameters.rollup)
     tz = ranges.asked_zone(parameters.tz, default_zone)
     grain = parameters.grain
@@ -91,7 +96,9 @@ def parse(parameters: QueryParameters, *, now: dt.datetime, default_zone: str) -
     start = ranges.moment(from_, "from", tz, now) if from_ else end - dt.timedelta(hours=24)
     ranges.ordered(start, end)
     start, end = calendar.floor(start, finest, utc), calendar.ceil(end, finest, utc)
-    if grain and calendar.count_at_most(start, end, grain) > MAX_BUCKETS:
+    if bulk and end - start > dt.timedelta(days=366 * MOST_YEARS):
+        raise Problem(400, f"from: at most {MOST_YEARS} years are read at once", parameter="from")
+    if not bulk and grain and calendar.count_at_most(start, end, grain) > MAX_BUCKETS:
         raise Problem(400, f"grain: {grain} over this range gives more than {MAX_BUCKETS} buckets", parameter="grain")
     measures = _names(parameters.measures, "measures") or tuple(
         name for name in rollup.public_names() if name not in {s.name for s in rollup.sketched}
@@ -183,10 +190,16 @@ def _continued(question: Question, place: list[str]) -> Question:
     return replace(question, after=tuple(after))
 
 
-async def answer(connection: AsyncConn, question: Question, mark: Watermark, fill: str | None = None) -> Answer:
+async def answer(
+    connection: AsyncConn,
+    question: Question,
+    mark: Watermark,
+    fill: str | None = None,
+    asked: Callable[[AsyncConn, Question], Awaitable[Rows]] = ask,
+) -> Answer:
     """Asks inside an organization's read transaction, which `mark` was read in too. Raises Problem 400."""
     try:
-        rows = await ask(connection, question)
+        rows = await asked(connection, question)
     except BadQuery as error:
         raise Problem(400, str(error), parameter=error.parameter) from None
     cursor = _cursor(question, rows) if rows.more else None
@@ -201,16 +214,21 @@ async def answer(connection: AsyncConn, question: Question, mark: Watermark, fil
         to=rows.end.astimezone(question.tz).isoformat(),
         tz=question.tz.key,
         columns=rows.columns,
-        rows=_shown(question, rows.rows),
+        rows=shown_rows(question, rows.rows),
         cursor=cursor,
     )
 
 
-def _shown(question: Question, rows: list[list[Any]]) -> list[list[Any]]:
+def shown_rows(question: Question, rows: list[list[Any]]) -> list[list[Any]]:
     """The rows as they are written, in place: times in the zone, an optional key that was absent as null."""
     if question.grain:
         for row in rows:
-            row[0] = _local_text(row[0], question.tz)
+            row[0] = local_text(row[0], question.tz)
+    return without_absent(question, rows)
+
+
+def without_absent(question: Question, rows: list[list[Any]]) -> list[list[Any]]:
+    """The rows, in place, with an optional key that was absent as null."""
     for position, key in enumerate(question.group_by, start=1 if question.grain else 0):
         if key in question.rollup.optional_keys:
             for row in rows:
@@ -219,7 +237,7 @@ def _shown(question: Question, rows: list[list[Any]]) -> list[list[Any]]:
 
 
 @lru_cache(maxsize=16_384)
-def _local_text(time: dt.datetime, tz: ZoneInfo) -> str:
+def local_text(time: dt.datetime, tz: ZoneInfo) -> str:
     """The start of a bucket as it is written. A dashboard asks for nearly the same ones again and again."""
     return time.astimezone(tz).isoformat()
 

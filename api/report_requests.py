@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -45,6 +45,11 @@ class EnterpriseReportQuery(msgspec.Struct, kw_only=True):
     wait: Seconds = 10
 
 
+Filters = dict[str, Annotated[list[Name], msgspec.Meta(min_length=1, max_length=100)]]
+Equity = Annotated[dict[str, Decimal], msgspec.Meta(max_length=12)]
+Appendix = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
+
+
 class NewReport(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A report to make, of the days `from` to `to`, both in it; the last 30 days by default.
 
@@ -56,9 +61,9 @@ class NewReport(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     first: str | None = msgspec.field(name="from", default=None)
     last: str | None = msgspec.field(name="to", default=None)
     tz: Name | None = None
-    filters: dict[str, Annotated[list[Name], msgspec.Meta(min_length=1, max_length=100)]] = {}
-    starting_equity: Annotated[dict[str, Decimal], msgspec.Meta(max_length=12)] = {}
-    appendix: Annotated[int, msgspec.Meta(ge=0, le=100_000)] | None = None
+    filters: Filters = {}
+    starting_equity: Equity = {}
+    appendix: Appendix | None = None
 
 
 class ReportDays(msgspec.Struct):
@@ -99,20 +104,7 @@ async def checked_request(
     """
     principal, parts = caller(request), services(request)
     own = own_trades(principal)
-    if own is not None and asked.type in OF_EVERYBODY:
-        raise Problem(403, f"a {asked.type} report counts everybody's trades; members see their own")
-    if asked.type != "pnl" and (asked.filters or asked.starting_equity or asked.appendix is not None):
-        raise Problem(wrong, "type: only a pnl report has filters, starting_equity and appendix", parameter="type")
-    if not set(asked.filters) <= set(TRADE_PNL.keys):
-        raise Problem(wrong, f"filters: expected {', '.join(TRADE_PNL.keys)}", parameter="filters")
-    if own is not None and not set(asked.filters.get("user_id", own)) <= set(own):
-        raise Problem(403, "filters: members see their own trades", parameter="filters")
-    if any("\x00" in one for values in asked.filters.values() for one in values):
-        raise Problem(wrong, "filters: holds a NUL character", parameter="filters")
-    for currency, amount in asked.starting_equity.items():
-        if not (currency.isalnum() and len(currency) <= 16 and amount.is_finite() and 0 <= amount <= _AMOUNTS):
-            detail = "starting_equity: expected currencies with amounts from 0 to 1e18"
-            raise Problem(wrong, detail, parameter="starting_equity")
+    check_narrowing(asked.type, asked.filters, asked.starting_equity, asked.appendix, own=own, wrong=wrong)
     now = parts.now()
     try:
         first, last = await _days(request, asked, named, now)
@@ -137,6 +129,35 @@ async def checked_request(
         requested_by=requester(principal),
         digest=hashlib.sha256(msgspec.json.encode(same) + stored).digest(),
     )
+
+
+def check_narrowing(
+    kind: ReportKind,
+    filters: Mapping[str, list[str]],
+    starting_equity: Mapping[str, Decimal],
+    appendix: int | None,
+    *,
+    own: Collection[str] | None,
+    wrong: int,
+) -> None:
+    """What narrows a report, for somebody who may see the trades of their `own` names alone (None: all).
+
+    Raises Problem, 403 for what they may not see, `wrong` for what there is not.
+    """
+    if own is not None and kind in OF_EVERYBODY:
+        raise Problem(403, f"a {kind} report counts everybody's trades; members see their own")
+    if kind != "pnl" and (filters or starting_equity or appendix is not None):
+        raise Problem(wrong, "type: only a pnl report has filters, starting_equity and appendix", parameter="type")
+    if not set(filters) <= set(TRADE_PNL.keys):
+        raise Problem(wrong, f"filters: expected {', '.join(TRADE_PNL.keys)}", parameter="filters")
+    if own is not None and not set(filters.get("user_id", own)) <= set(own):
+        raise Problem(403, "filters: members see their own trades", parameter="filters")
+    if any("\x00" in one for values in filters.values() for one in values):
+        raise Problem(wrong, "filters: holds a NUL character", parameter="filters")
+    for currency, amount in starting_equity.items():
+        if not (currency.isalnum() and len(currency) <= 16 and amount.is_finite() and 0 <= amount <= _AMOUNTS):
+            detail = "starting_equity: expected currencies with amounts from 0 to 1e18"
+            raise Problem(wrong, detail, parameter="starting_equity")
 
 
 async def _days(

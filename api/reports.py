@@ -236,13 +236,16 @@ def report_id(request: web.Request) -> UUID:
         raise Problem(404, "there is no report with this id") from None
 
 
+def download_url(request: web.Request, run: UUID) -> str:
+    """Where a run's file is for the next while, for whoever may see the run."""
+    parts = services(request)
+    base = parts.public_url or f"{request.scheme}://{request.host}"
+    return base.rstrip("/") + signed_path(parts.download_key, caller(request).organization, run, parts.now())
+
+
 def shown_report(request: web.Request, run: ReportRun) -> ShownReport:
     """A run as the caller is shown it."""
-    parts, url = services(request), None
-    if run.status == "succeeded":
-        base = parts.public_url or f"{request.scheme}://{request.host}"
-        organization = caller(request).organization
-        url = base.rstrip("/") + signed_path(parts.download_key, organization, run.id, parts.now())
+    url = download_url(request, run.id) if run.status == "succeeded" else None
     days = msgspec.json.decode(run.parameters, type=StoredParameters)
     return ShownReport(
         id=run.id,

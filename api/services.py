@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import secrets
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from api.auth.passwords import Passwords
 from api.cache.answers import CacheHealth, ResponseCache
 from api.disk import Disk
 from api.edge import Edge
+from api.exports.bounds import ExportBounds, WorkbookWriter
 from api.observation import Observation
 from api.request_counts import RequestCounts
 from api.stream.hub import Hub
@@ -24,6 +26,7 @@ from ingest.events.decode import Limits
 from ingest.log import Log
 from ingest.log_status import LogStatus
 from ingest.names import MetricNames
+from storage.archive import Archive
 from storage.database import Database
 
 
@@ -69,10 +72,18 @@ class Services:
     cache_health: Callable[[], CacheHealth] | None = None
     """How the cache is; None without a cache."""
 
+    archive: Archive | None = None
+    """Where raw events are that were dropped from the database; None where nothing is archived."""
+    raw_questions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """How many questions to the raw events are answered at once."""
     download_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     """Signs the addresses of files; the same in all processes of a service."""
     public_url: str | None = None
     """Under which address people reach the service; None where it is the one that they asked."""
+    exports: ExportBounds = field(default_factory=ExportBounds)
+    """What exports may take of the process."""
+    write_workbook: WorkbookWriter | None = None
+    """Writes tables as workbooks; None where that is not offered."""
 
 
 SERVICES = web.AppKey("services", Services)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from aggregators.definitions import BY_NAME
+from storage.archive import Archive
 from storage.database import StorageUnavailable
 from storage.filling import fill
 
@@ -23,13 +24,16 @@ class _StoppedError(Exception):
 
 
 @asynccontextmanager
-async def filling(url: str, names: Sequence[str]) -> AsyncIterator[None]:
-    """Fills the rollups of these names, which `migrate` returned, while the block runs. Any number of processes may do so at once."""
+async def filling(url: str, names: Sequence[str], archive: Archive | None = None) -> AsyncIterator[None]:
+    """Fills the rollups of these names, which `migrate` returned, while the block runs. Any number of processes may do so at once.
+
+    What was dropped from the raw tables is read from the `archive`; while a file of it is missing the filling waits.
+    """
     if not names:
         yield
         return
     stopping = threading.Event()
-    task = asyncio.create_task(asyncio.to_thread(_fill, url, names, stopping), name="filling")
+    task = asyncio.create_task(asyncio.to_thread(_fill, url, names, stopping, archive), name="filling")
     try:
         yield
     finally:
@@ -39,7 +43,7 @@ async def filling(url: str, names: Sequence[str]) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def _fill(url: str, names: Sequence[str], stopping: threading.Event) -> None:
+def _fill(url: str, names: Sequence[str], stopping: threading.Event, archive: Archive | None) -> None:
     def report(name: str, done: int, total: int) -> None:
         if stopping.is_set():
             raise _StoppedError
@@ -48,7 +52,7 @@ def _fill(url: str, names: Sequence[str], stopping: threading.Event) -> None:
 
     while not stopping.is_set():
         try:
-            fill(url, [BY_NAME[name] for name in names if name in BY_NAME], report, stopping.wait)
+            fill(url, [BY_NAME[name] for name in names if name in BY_NAME], report, stopping.wait, archive)
             return
         except _StoppedError:
             log.info("rollup_filling_stopped", rollups=names)

@@ -12,7 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aggregators.definitions import BY_NAME, ROLLUPS
 from aggregators.rollup import Rollup
 from front.database import database_url
-from front.settings import InvalidSetting, Settings
+from front.raw_archive import raw_archive
+from front.settings import InvalidSetting, Settings, variable
+from storage.archive import ArchiveUnavailable
 from storage.raw_days import RawEventsGone
 from storage.recompute import Difference, rebuild, verify
 from storage.recompute import Progress as Report
@@ -27,7 +29,7 @@ def verify_command(
     """Prints every difference; returns 0 where there is none, else 1."""
     found, chosen = 0, _chosen(names)
     with _gone_is_told(), database_url(settings) as url, _progress(console, "verify", chosen) as report:
-        for difference in verify(settings.jobs_database_url or url, chosen, start, end, report):
+        for difference in verify(settings.jobs_database_url or url, chosen, start, end, report, raw_archive(settings)):
             found += 1
             if found <= SHOWN:
                 _print(difference)
@@ -47,18 +49,20 @@ def rebuild_command(
     """Rebuilds and tells how much; returns 0."""
     chosen = _chosen(names)
     with _gone_is_told(), database_url(settings) as url, _progress(console, "rebuild", chosen) as report:
-        done = rebuild(settings.jobs_database_url or url, chosen, start, end, report)
+        done = rebuild(settings.jobs_database_url or url, chosen, start, end, report, raw_archive(settings))
     print(f"rebuilt {done} rollup day{'' if done == 1 else 's'}")
     return 0
 
 
 @contextmanager
 def _gone_is_told() -> Iterator[None]:
-    """A range that cannot be recomputed is the user's to change."""
+    """A range that cannot be recomputed is the user's to change, and so is an archive that cannot be read."""
     try:
         yield
     except RawEventsGone as error:
         raise InvalidSetting(f"--from: {error}") from error
+    except ArchiveUnavailable as error:
+        raise InvalidSetting(f"{variable('archive')}: {error}") from error
 
 
 def _chosen(names: list[str]) -> list[Rollup]:

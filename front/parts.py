@@ -23,6 +23,7 @@ from api.auth.authenticate import Authenticator, utc_now
 from api.auth.first_secrets import first_secrets
 from api.auth.passwords import Passwords
 from api.disk import Disk
+from api.exports.bounds import ExportBounds
 from api.observation import Observation
 from api.report_links import download_key
 from api.serve import require_free, serving
@@ -37,11 +38,13 @@ from front.event_log import event_log
 from front.filling import filling
 from front.issuers import foreign_issuers, issuer_names, require_organizations
 from front.own_events import host_collector, hostname, publisher, request_telemetry
+from front.raw_archive import raw_archive
 from front.report_fonts import report_fonts
 from front.settings import Settings
 from ingest.log_status import LogStatus
 from ingest.names import MetricNames
 from jobs.demo import run_demo
+from jobs.export_workbook import write_workbook
 from jobs.log_monitor import LogMonitor
 from jobs.report_runs import report_runs
 from jobs.scheduler import housekeeping
@@ -107,6 +110,7 @@ async def service(
         await require_organizations(settings, database)
         demo_organization = await ensure_demo_organization(database) if demo else None
 
+        archive = raw_archive(settings)
         shared = settings.workers > 1
         observation = Observation(shared=shared)
         computing = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="computing"))
@@ -149,6 +153,9 @@ async def service(
             configuration=_configuration(settings),
             download_key=download_key(jwt_secret(settings)),
             public_url=settings.public_url,
+            archive=archive,
+            exports=ExportBounds(at_once=settings.exports, longest_s=settings.export_seconds),
+            write_workbook=write_workbook,
             disk=await asyncio.to_thread(_disk, settings),
         )
         tasks = await stack.enter_async_context(_tasks())
@@ -163,12 +170,17 @@ async def service(
                 database if settings.jobs_database_url is None else await _opened(stack, settings.jobs_database_url)
             )
             await stack.enter_async_context(
-                housekeeping(keeping, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
+                housekeeping(
+                    keeping,
+                    retention_days=settings.retention_days,
+                    archive=archive,
+                    ledger_hours=settings.ledger_hours,
+                )
             )
             await stack.enter_async_context(
-                report_runs(keeping, processes=settings.report_processes, fonts=fonts, now=utc_now)
+                report_runs(keeping, processes=settings.report_processes, fonts=fonts, now=utc_now, archive=archive)
             )
-            await stack.enter_async_context(filling(settings.jobs_database_url or url, unfilled))
+            await stack.enter_async_context(filling(settings.jobs_database_url or url, unfilled, archive))
         if settings.collect_host:
             name = f"{hostname()}/api:{port}" + (f"-{join.number}" if join else "")
             tasks(request_telemetry(opened.log, first.organization, services.requests, name).run)

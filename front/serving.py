@@ -24,6 +24,7 @@ from api.observation import Observation
 from front import kafka
 from front.filling import filling
 from front.open_files import allow_open_files
+from front.raw_archive import raw_archive
 from front.report_fonts import report_fonts
 from front.settings import InvalidSetting, Settings
 from jobs.report_runs import report_runs
@@ -147,12 +148,23 @@ async def _schedule(settings: Settings, console: Console, fonts: tuple[str, ...]
         database, unfilled = await _opened(stack, settings, settings.database_url, keeping)
         _tell_metrics(stack, settings, Observation())
         await stack.enter_async_context(
-            housekeeping(database, retention_days=settings.retention_days, ledger_hours=settings.ledger_hours)
+            housekeeping(
+                database,
+                retention_days=settings.retention_days,
+                archive=raw_archive(settings),
+                ledger_hours=settings.ledger_hours,
+            )
         )
         await stack.enter_async_context(
-            report_runs(database, processes=settings.report_processes, fonts=fonts, now=utc_now)
+            report_runs(
+                database,
+                processes=settings.report_processes,
+                fonts=fonts,
+                now=utc_now,
+                archive=raw_archive(settings),
+            )
         )
-        await stack.enter_async_context(filling(keeping, unfilled))
+        await stack.enter_async_context(filling(keeping, unfilled, raw_archive(settings)))
         console.print("[bold]Streamgauge[/] scheduler is at work; stop it with Ctrl-C")
         await stop.wait()
         end_for_sure(settings)

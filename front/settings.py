@@ -39,13 +39,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     organization new users of the issuer join; without it each gets one of their own.
     collect_host: whether `run` collects this host's own metrics, and each API process those of its requests.
     log_format: console or json. log_level: debug to error.
+    exports: how many an API process sends at once. export_seconds: how long one may take, at most an hour.
     report_processes: how many reports are made at once, each in a process of its own. report_fonts: a folder with more fonts for PDFs.
     public_operations: whether /metrics, /cache/metrics, /health/detailed and /api/performance are open without a credential.
     cors_origins: whose pages may read answers. trusted_proxies: networks whose X-Forwarded-For is believed. Both are comma-separated.
     requests_per_minute: by credential; anonymous_requests_per_minute: by address; sign_ins_per_minute: failed ones by address and by
     account; events_per_second: by organization; 0 is no limit. streams_per_credential, waiting_sockets_per_address: open at once.
     head_seconds, body_seconds, request_seconds: for the head of a request, its body, and the head of the answer.
-    retention_days: age at which archived raw events are dropped (default: never). compress_after_days: age at which TimescaleDB's
+    retention_days: age at which raw events are archived and dropped (default: never). archive: the archive's folder, the same on every
+    machine (default: `archive` in `data`). compress_after_days: age at which TimescaleDB's
     community edition compresses a day of raw events.
     topic_prefix: what Kafka's topics' names start with. partitions, log_retention_hours, replication: of topics that are made.
     compression: of records. kafka_security, kafka_mechanism, kafka_username, kafka_password, kafka_ca_file: how to get in.
@@ -75,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ledger_hours: Annotated[int, msgspec.Meta(ge=1)] = 48
     ledger_slices: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 64
     retention_days: Annotated[int, msgspec.Meta(ge=3)] | None = None
+    archive: Path | None = None
     compress_after_days: Annotated[int, msgspec.Meta(ge=1)] = 7
     redis_url: str | None = None
     cache_bytes: Annotated[int, msgspec.Meta(ge=1_048_576)] = 67_108_864
@@ -89,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     supabase_jwks_url: str | None = None
     supabase_organization: UUID | None = None
     collect_host: bool = True
+    exports: Annotated[int, msgspec.Meta(ge=1, le=100)] = 4
+    export_seconds: Annotated[float, msgspec.Meta(ge=10, le=3_600)] = 900.0
     report_processes: Annotated[int, msgspec.Meta(ge=1, le=32)] = 1
     report_fonts: Path | None = None
     public_operations: bool | None = None

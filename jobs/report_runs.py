@@ -16,6 +16,7 @@ from jobs.reports.parameters import BadParameters, ReportParameters
 from jobs.reports.pool import RenderFailed, RenderPool
 from jobs.reports.render import CONTENT_TYPES, ENDINGS, Format
 from jobs.reports.report import Report
+from storage.archive import Archive, ArchiveUnavailable
 from storage.database import Database, QueryTooSlow, StorageUnavailable
 from storage.filled import NotFilled
 from storage.notices import REPORT_ASKED, REPORT_OVER, NoticeListener
@@ -50,7 +51,12 @@ class FileTooLarge(ValueError):
 
 @asynccontextmanager
 async def report_runs(
-    database: Database, *, processes: int, fonts: tuple[str, ...] = (), now: Callable[[], dt.datetime]
+    database: Database,
+    *,
+    processes: int,
+    fonts: tuple[str, ...] = (),
+    now: Callable[[], dt.datetime],
+    archive: Archive | None = None,
 ) -> AsyncIterator[None]:
     """Makes reports while the block does, so many at once. Any number of processes may: each run is one's at a time.
 
@@ -59,7 +65,7 @@ async def report_runs(
     """
     pool = RenderPool(processes, fonts=fonts)
     try:
-        async with making_reports(database, pool, at_once=processes, now=now, done=pool.done):
+        async with making_reports(database, pool, at_once=processes, now=now, done=pool.done, archive=archive):
             yield
     finally:
         await pool.close(at_once=True)
@@ -75,9 +81,10 @@ async def making_reports(
     lease_s: float = LEASE_S,
     look_s: float = LOOK_S,
     done: Done = lambda _: None,
+    archive: Archive | None = None,
 ) -> AsyncIterator[None]:
     """The same with a renderer of one's own. `done` tells which part of a report that it renders is done, where that is known."""
-    maker = ReportMaker(database, renderer, now=now, lease_s=lease_s, look_s=look_s, done=done)
+    maker = ReportMaker(database, renderer, now=now, lease_s=lease_s, look_s=look_s, done=done, archive=archive)
     listener = NoticeListener(database, (REPORT_ASKED, REPORT_OVER), maker.heard, maker.look)
     await listener.start()
     tasks = [asyncio.create_task(maker.run(), name=f"reports-{number}") for number in range(at_once)]
@@ -102,11 +109,13 @@ class ReportMaker:
         lease_s: float,
         look_s: float,
         done: Done,
+        archive: Archive | None,
     ) -> None:
         self._database = database
         self._renderer = renderer
         self._done = done
         self._now = now
+        self._archive = archive
         self._lease_s = lease_s
         self._look_s = look_s
         self._work = ReportWork(database, lease_s=lease_s)
@@ -217,7 +226,7 @@ class ReportMaker:
             parameters = msgspec.structs.replace(parameters, filters={**own, **parameters.filters})
             if not set(parameters.filters["user_id"]) <= set(run.own):
                 raise BadParameters("filters", "members see their own trades")
-        report = await build(run.type, self._database, run.organization, parameters, self._now())
+        report = await build(run.type, self._database, run.organization, parameters, self._now(), self._archive)
         await self._say(run, "rendering")
         data = await self._rendered(run, report)
         if len(data) > LARGEST_BYTES:
@@ -258,7 +267,7 @@ def reason_of(error: Exception) -> tuple[str, int]:
         return str(error), 400
     if isinstance(error, QueryTooSlow):
         return f"{error}; ask for fewer days", 504
-    if isinstance(error, NotFilled):
+    if isinstance(error, NotFilled | ArchiveUnavailable):
         return str(error), 503
     if isinstance(error, StorageUnavailable):
         return "the database could not be read; try again", 503

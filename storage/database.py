@@ -11,7 +11,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.rows import TupleRow, dict_row
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Identifier
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 AsyncConn = psycopg.AsyncConnection[TupleRow]
@@ -30,6 +30,12 @@ _CHUNK = re.compile(r"\b_hyper_\d+_\d+_chunk")
 _OPEN_READ = SQL(
     "begin isolation level repeatable read, read only;"
     " select set_config('role', {}, true), set_config('app.organization', {}, true)"
+)
+
+# The lock comes before the snapshot: a statement that only locks takes none.
+_OPEN_READ_RAW = SQL(
+    "begin isolation level repeatable read, read only; set local role {}; lock table app.archive_gate in access share mode;"
+    " select set_config('app.organization', {}, true)"
 )
 
 _OPEN_WRITE = SQL("begin; select set_config('role', {}, true), set_config('app.organization', {}, true)")
@@ -162,6 +168,37 @@ class Database:
                 # One round trip opens the transaction; the pool commits it, or rolls it back after an error.
                 await connection.execute(_OPEN_READ.format(API_ROLE, str(organization)), prepare=False)
                 yield connection
+
+    @asynccontextmanager
+    async def read_raw(self, organization: UUID) -> AsyncIterator[AsyncConn]:
+        """The same for who reads raw events, of the archive too: until it ends, none is dropped from the raw tables."""
+        with translated():
+            async with self._pool.connection() as connection:
+                await connection.execute(_OPEN_READ_RAW.format(Identifier(API_ROLE), str(organization)), prepare=False)
+                yield connection
+
+    @asynccontextmanager
+    async def snapshot(self, organization: UUID, *, statement_s: float, silent_s: float) -> AsyncIterator[AsyncConn]:
+        """The same for a read that lasts, over a connection of its own: the pool's are for those that are over soon.
+
+        A statement of it may take `statement_s` seconds; the server ends it where it is not asked anything for `silent_s`, so that the
+        snapshot of a process that froze does not keep rows from being vacuumed.
+        """
+        options = f"{_SESSION} -c statement_timeout={int(statement_s * 1000)}"
+        with translated():
+            connection = await psycopg.AsyncConnection.connect(
+                self.url,
+                autocommit=True,
+                application_name="streamgauge export",
+                options=f"{options} -c idle_in_transaction_session_timeout={int(silent_s * 1000)}",
+                connect_timeout=5,
+            )
+            try:
+                await connection.execute(_OPEN_READ.format(API_ROLE, str(organization)), prepare=False)
+                yield connection
+            finally:
+                # Nothing was written, so there is nothing to commit; a statement under way ends with its connection.
+                await connection.close()
 
     @asynccontextmanager
     async def write(self, organization: UUID) -> AsyncIterator[AsyncConn]:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+import structlog
 from psycopg.sql import SQL, Identifier
 
 from ingest.events import KINDS
+from storage.archive import Archive, ArchiveDamaged, ArchivedFile
 from storage.database import AsyncConn, Conn, Database
 from storage.edition import edition
+from storage.named import load
+
+log = structlog.get_logger(__name__)
+
+_SQL = load("archive")
 
 DAY = dt.timedelta(days=1)
 
 
 class RawEventsGone(Exception):
-    """A range cannot be recomputed: the raw events of some of its days were dropped from the database."""
+    """A range cannot be recomputed: the raw events of some of its days are neither in the database nor in an archive."""
 
     def __init__(self, kind: str, days: Sequence[dt.date]) -> None:
         spans = ", ".join(first if first == last else f"{first} to {last}" for first, last in _spans(days))
         super().__init__(
-            f"the raw events ({kind}) of {spans} are no longer in the database, so nothing can be recomputed from them;"
+            f"the raw events ({kind}) of {spans} are no longer in the database nor in the archive, so nothing can be recomputed from them;"
             " ask for a range without these days"
         )
         self.kind = kind
@@ -37,32 +45,40 @@ def _spans(days: Iterable[dt.date]) -> list[tuple[str, str]]:
     return [(run[0].isoformat(), run[-1].isoformat()) for run in runs]
 
 
-def dropped_days(connection: Conn, kind: str, start: dt.datetime, end: dt.datetime) -> list[dt.date]:
-    """The days of a kind in a range of whole UTC days of which the raw table no longer has every event, in order."""
-    rows = connection.execute(
-        "select day from store.archived_day where kind = %s and dropped_batch is not null and day >= %s and day < %s order by day",
-        (kind, start.astimezone(dt.UTC).date(), end.astimezone(dt.UTC).date()),
-    )
-    return [day for (day,) in rows.fetchall()]
+def gone_days(
+    connection: Conn, kind: str, start: dt.datetime, end: dt.datetime, archive: Archive | None
+) -> list[dt.date]:
+    """The days of a kind in a range of whole UTC days of which events were dropped that no archive is there to read from, in order."""
+    return [
+        day
+        for day, dropped, held in connection.execute(_SQL["dropped_days"], _bounds(kind, start, end)).fetchall()
+        if archive is None or held != dropped
+    ]
 
 
-async def drop_raw_days(database: Database, before: dt.date) -> tuple[int, list[str]]:
-    """Drops the raw days before a date that the archive holds whole.
+def archived_days(connection: Conn, kind: str, start: dt.datetime, end: dt.datetime) -> list[dt.date]:
+    """The days of a kind in a range of whole UTC days that have events which are in the archive alone, in order."""
+    return [day for day, *_ in connection.execute(_SQL["dropped_days"], _bounds(kind, start, end)).fetchall()]
+
+
+def _bounds(kind: str, start: dt.datetime, end: dt.datetime) -> dict[str, object]:
+    return {"kind": kind, "first": start.astimezone(dt.UTC).date(), "last": end.astimezone(dt.UTC).date()}
+
+
+async def drop_raw_days(database: Database, before: dt.date, archive: Archive) -> tuple[int, list[str]]:
+    """Drops the raw days before a date that the archive holds whole, after another look at their files.
 
     Returns how many were dropped, and the kinds of which older events are kept because the archive does not hold them.
     """
     dropped, kept = 0, []
     for kind in sorted(KINDS):
         async with database.jobs() as connection:
-            cursor = await connection.execute(
-                "select day from store.archived_day where kind = %s and day < %s and batch is distinct from dropped_batch"
-                " order by day",
-                (kind, before),
-            )
+            cursor = await connection.execute(_SQL["droppable_days"], {"kind": kind, "before": before})
             days = [day for (day,) in await cursor.fetchall()]
         for day in days:
-            async with database.jobs() as connection:
-                dropped += await _drop(connection, kind, day)
+            if await _intact(database, archive, kind, day):
+                async with database.jobs() as connection:
+                    dropped += await _drop(connection, kind, day)
         async with database.jobs() as connection:
             cursor = await connection.execute(
                 SQL("select exists (select from {} where time < %s)").format(_table(kind)),
@@ -78,32 +94,49 @@ def _table(kind: str) -> Identifier:
     return Identifier("store", f"event_{kind}")
 
 
+async def _intact(database: Database, archive: Archive, kind: str, day: dt.date) -> bool:
+    """Whether the files that hold what is to be dropped are there, byte for byte; where not, the log names the file."""
+    async with database.jobs() as connection:
+        cursor = await connection.execute(_SQL["files"], {"kind": kind, "first": day, "last": day + DAY})
+        files = [ArchivedFile(*row) for row in await cursor.fetchall()]
+    try:
+        for file in files:
+            if not file.dropped:
+                await asyncio.to_thread(archive.checked, file)
+    except ArchiveDamaged as error:
+        log.error("day_not_dropped", kind=kind, day=day.isoformat(), reason=str(error))
+        return False
+    return True
+
+
 async def _drop(connection: AsyncConn, kind: str, day: dt.date) -> bool:
     """Drops one day where every event of it is in the archive; whether it did. No event can slip in between the look and the drop."""
     start = dt.datetime.combine(day, dt.time(), dt.UTC)
+    named = {"kind": kind, "day": day}
     await connection.execute("set local statement_timeout = 0")
     await connection.execute("set local lock_timeout = '4s'")
     # Writers wait, readers do not; and what a writer has under way is committed before the look.
     await connection.execute(SQL("lock table {} in share row exclusive mode").format(_table(kind)))
-    cursor = await connection.execute(
-        "select batch from store.archived_day where kind = %s and day = %s for update", (kind, day)
-    )
-    row = await cursor.fetchone()
-    if row is None:
-        return False
-    (batch,) = row
-    newer = SQL("select exists (select from {} where time >= %s and time < %s and batch > %s)").format(_table(kind))
-    found = await (await connection.execute(newer, (start, start + DAY, batch))).fetchone()
-    if found is None or found[0]:
+    row = await (await connection.execute(_SQL["lock_day"], named)).fetchone()
+    counted = SQL("select count(*) from {} where time >= %s and time < %s").format(_table(kind))
+    found = await (await connection.execute(counted, (start, start + DAY))).fetchone()
+    # Rows are only ever added, and the archived ones are among them: as many are the same ones. A batch's number would not tell,
+    # for it is reserved before it is written.
+    if row is None or found != row or row == (0,):
         return False
     if (await edition(connection)).hypertables:
+        # A chunk is gone for every snapshot at once, an old one too.
+        await connection.execute(_GATE)
         await connection.execute("select store.drop_raw_chunks(%s, %s, %s)", (kind, start, start + DAY))
     # On plain PostgreSQL this is the drop itself; on a hypertable it takes what a chunk of another width left over.
     await connection.execute(
         SQL("delete from {} where time >= %s and time < %s").format(_table(kind)), (start, start + DAY)
     )
-    await connection.execute(
-        "update store.archived_day set dropped_batch = batch, dropped_at = now() where kind = %s and day = %s",
-        (kind, day),
-    )
+    await connection.execute(_GATE)
+    await connection.execute(_SQL["mark_files_dropped"], named)
+    await connection.execute(_SQL["mark_day_dropped"], named)
     return True
+
+
+_GATE = "lock table store.archive_gate in access exclusive mode"
+"""Nobody reads raw events of both places from here to the commit: else one might find a day in neither of them, or in both."""

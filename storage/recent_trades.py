@@ -8,6 +8,7 @@ twice as long). Its block ranges, and the chunks of a hypertable, find a quarter
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -19,8 +20,11 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from aggregators import calendar
 from aggregators.definitions.trade import TRADE_PNL
+from storage.archive import Archive, ArchivedFile
+from storage.archived_trades import archived_trades
 from storage.database import AsyncConn
 from storage.filled import require
+from storage.named import load
 from storage.rollup_query import plain_number
 from storage.rollup_sql import table
 
@@ -45,7 +49,7 @@ Place = tuple[dt.datetime, str, str]
 class RecentTrades:
     """Rows of raw events, latest first. `next` is behind which place the next page begins; None at the end.
 
-    `archived`: the rollup counts trades of this range whose raw events are no longer in the table.
+    `archived`: the rollup counts trades of this range whose raw events are neither in the table nor in the archive.
     """
 
     rows: list[dict[str, Any]]
@@ -71,16 +75,19 @@ async def recent_trades(
     filters: Mapping[str, tuple[str, ...]],
     limit: int,
     before: Place | None = None,
+    *,
+    archive: Archive | None = None,
 ) -> RecentTrades:
     """The latest trades of [start, end), which are bounds of quarters of an hour; those before a place where one is given.
 
     `filters` hold per key of the rollup the values allowed, an empty strategy meaning none. Inside an organization's read transaction.
-    Raises NotFilled.
+    Trades that were dropped from the raw table are read from the archive. Raises NotFilled, and ArchiveDamaged.
     """
     for grain in ("15m", "1d"):
         await require(connection, TRADE_PNL.name, grain, "trades")
     if before is not None:
         end = min(end, before[0] + dt.timedelta(microseconds=1))
+    raw = await _raw_trades(connection, archive, start, end)
     rows: list[dict[str, Any]] = []
     taken: list[_Bucket] = []
     cut = False
@@ -92,7 +99,7 @@ async def recent_trades(
             while quarters and len(rows) <= limit:
                 some = _enough(quarters, limit + 1 - len(rows))
                 taken += some
-                rows += await _trades_of(connection, some, end, filters, limit + 1 - len(rows), before)
+                rows += await _trades_of(raw, some, end, filters, limit + 1 - len(rows), before)
             if cut or len(rows) > limit:
                 break
     if len(rows) > limit:
@@ -102,6 +109,25 @@ async def recent_trades(
     bound = whole[0].start + _QUARTER if whole else start
     archived = sum(row["time"] < bound for row in rows) < sum(quarter.trades for quarter in whole)
     return RecentTrades(rows, (taken[-1].start, "", "") if cut and not archived else None, archived)
+
+
+@dataclass(frozen=True)
+class _RawTrades:
+    """Where trades of a range are: in the raw table, and in these files of the archive."""
+
+    connection: AsyncConn
+    archive: Archive | None
+    files: list[ArchivedFile]
+
+
+async def _raw_trades(
+    connection: AsyncConn, archive: Archive | None, start: dt.datetime, end: dt.datetime
+) -> _RawTrades:
+    if archive is None:
+        return _RawTrades(connection, None, [])
+    bounds = {"kind": "trade", "first": start.astimezone(dt.UTC).date(), "last": (end + _DAY).astimezone(dt.UTC).date()}
+    found = await (await connection.execute(load("archive")["own_files"], bounds)).fetchall()
+    return _RawTrades(connection, archive, [ArchivedFile(*row) for row in found])
 
 
 async def first_trade(connection: AsyncConn, users: Sequence[str] | None) -> dt.datetime | None:
@@ -185,7 +211,7 @@ def _enough(quarters: list[_Bucket], wanted: int) -> list[_Bucket]:
 
 
 async def _trades_of(
-    connection: AsyncConn,
+    raw: _RawTrades,
     quarters: Sequence[_Bucket],
     end: dt.datetime,
     filters: Mapping[str, tuple[str, ...]],
@@ -194,18 +220,18 @@ async def _trades_of(
 ) -> list[dict[str, Any]]:
     """The latest trades of some quarters."""
     if quarters[0].trades > DENSE:
-        return await _from_the_end(connection, quarters[0], end, filters, wanted, before)
+        return await _from_the_end(raw, quarters[0], end, filters, wanted, before)
     ranges: list[Range] = []
     for quarter in quarters:
         if ranges and ranges[-1][0] == quarter.start + _QUARTER:
             ranges[-1] = (quarter.start, ranges[-1][1])
         else:
             ranges.append((quarter.start, min(end, quarter.start + _QUARTER)))
-    return await _read(connection, ranges, filters, wanted, before)
+    return await _read(raw, ranges, filters, wanted, before)
 
 
 async def _from_the_end(
-    connection: AsyncConn,
+    raw: _RawTrades,
     quarter: _Bucket,
     end: dt.datetime,
     filters: Mapping[str, tuple[str, ...]],
@@ -218,22 +244,28 @@ async def _from_the_end(
     piece = _QUARTER * 4 * wanted / quarter.trades
     while high > quarter.start and len(rows) < wanted:
         low = max(quarter.start, high - piece)
-        rows += await _read(connection, [(low, high)], filters, wanted - len(rows), before)
+        rows += await _read(raw, [(low, high)], filters, wanted - len(rows), before)
         high, piece = low, piece * 8
     return rows
 
 
 async def _read(
-    connection: AsyncConn,
+    raw: _RawTrades,
     ranges: Sequence[Range],
     filters: Mapping[str, tuple[str, ...]],
     wanted: int,
     before: Place | None,
 ) -> list[dict[str, Any]]:
     text, parameters = compose_read(ranges, filters, wanted, before)
-    async with connection.cursor(row_factory=dict_row, binary=True) as cursor:
+    async with raw.connection.cursor(row_factory=dict_row, binary=True) as cursor:
         await cursor.execute(text, parameters)
-        return [{name: plain_number(value) for name, value in row.items()} async for row in cursor]
+        rows = await cursor.fetchall()
+    if raw.archive is not None and raw.files:
+        more = await asyncio.to_thread(
+            archived_trades, raw.archive, raw.files, _COLUMNS, ranges, filters, wanted, before
+        )
+        rows = sorted([*rows, *more], key=_place, reverse=True)[:wanted] if more else rows
+    return [{name: plain_number(value) for name, value in row.items()} for row in rows]
 
 
 def compose_read(

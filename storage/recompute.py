@@ -7,26 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
 import structlog
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from aggregators.engine import aggregate, columns
-from aggregators.frames import MONEY, TIME, schema
 from aggregators.rollup import Rollup
 from storage import rollup_sql, sink_sql
+from storage.archive import Archive
 from storage.database import JOBS_ROLE, Conn, connect, translated
 from storage.filled import mark_filled
-from storage.raw_days import RawEventsGone, dropped_days
-from storage.recompute_reactions import different_reactions, rebuild_reactions
+from storage.raw_days import DAY, RawEventsGone, archived_days, gone_days
+from storage.raw_events import raw_frames, share_gate
+from storage.recompute_reactions import Frames, different_reactions, rebuild_reactions
 from storage.rollup_write import RollupRows, RollupWriter
 
 log = structlog.get_logger(__name__)
 
-_PIECE = 50_000
-"""Raw events that are recomputed at once: what bounds the memory."""
-
-DAY = dt.timedelta(days=1)
 FLOAT_TOLERANCE = 1e-9
 """Sums of floating-point metrics depend on the order of addition in their last digits; all other figures compare exactly."""
 
@@ -44,6 +40,9 @@ class Difference:
     recomputed: dict[str, Any] | None
 
 
+_EVER = dt.datetime(1, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 12, 31, tzinfo=dt.UTC)
+
+
 def whole_days(start: dt.datetime, end: dt.datetime) -> tuple[dt.datetime, dt.datetime]:
     """The range widened to whole UTC days, which every grain divides."""
     first = dt.datetime.combine(start.astimezone(dt.UTC).date(), dt.time(), dt.UTC)
@@ -53,7 +52,7 @@ def whole_days(start: dt.datetime, end: dt.datetime) -> tuple[dt.datetime, dt.da
 
 
 def covered(connection: Conn, rollups: Sequence[Rollup]) -> tuple[dt.datetime, dt.datetime] | None:
-    """The days of which there are raw events or rollup rows; None where there are none at all."""
+    """The days of which there are raw events, archived ones too, or rollup rows; None where there are none at all."""
     bounds: list[dt.datetime] = []
     for rollup in rollups:
         sources = [(Identifier("store", f"event_{rollup.event}"), "time")]
@@ -63,16 +62,24 @@ def covered(connection: Conn, rollups: Sequence[Rollup]) -> tuple[dt.datetime, d
             row = connection.execute(statement).fetchone()
             if row is not None and row[0] is not None:
                 bounds += [row[0], row[1] + dt.timedelta(microseconds=1)]
+        for day in archived_days(connection, rollup.event, *_EVER):
+            bounds += [dt.datetime.combine(day, dt.time(), dt.UTC), dt.datetime.combine(day + DAY, dt.time(), dt.UTC)]
     return whole_days(min(bounds), max(bounds)) if bounds else None
 
 
 def verify(
-    url: str, rollups: Sequence[Rollup], start: dt.datetime | None, end: dt.datetime | None, progress: Progress
+    url: str,
+    rollups: Sequence[Rollup],
+    start: dt.datetime | None,
+    end: dt.datetime | None,
+    progress: Progress,
+    archive: Archive | None = None,
 ) -> Iterator[Difference]:
     """Recomputes a range (all there is by default) in one snapshot and yields every difference. Nothing is changed.
 
-    Raises RawEventsGone for a range with a start that holds days whose raw events were dropped. Without a start these are left
-    out, which the log says.
+    Raw events that were dropped are read from the archive. Raises ArchiveDamaged where one of its files is not what was written, and
+    RawEventsGone for a range with a start that holds days whose raw events are in neither place. Without a start these are left out,
+    which the log says.
     """
     with (
         translated(),
@@ -80,44 +87,51 @@ def verify(
         connection.transaction(force_rollback=True),
     ):
         connection.execute("set transaction isolation level repeatable read")
+        share_gate(connection)
         bounds = _range(connection, rollups, start, end)
         if bounds is None:
             return
-        _refuse_gone(connection, rollups, start, bounds)
+        _refuse_gone(connection, rollups, start, bounds, archive)
         for rollup in rollups:
-            for day in _days(connection, rollup, *bounds, progress):
-                temporary = _recompute(connection, rollup, day, day + DAY)
+            for day in _days(connection, rollup, *bounds, progress, archive):
+                temporary = _recompute(connection, rollup, day, day + DAY, archive)
                 for grain in rollup.grains:
                     yield from _compare(connection, rollup, grain, temporary[grain], day, day + DAY)
         if any(rollup.event == "view" for rollup in rollups):
-            for first, last in _kept(bounds, dropped_days(connection, "view", *bounds)):
-                for keys, stored, recomputed in different_reactions(connection, _views, first, last):
+            for first, last in _kept(bounds, gone_days(connection, "view", *bounds, archive)):
+                for keys, stored, recomputed in different_reactions(connection, _views(archive), first, last):
                     yield Difference("video_reaction", keys, stored, recomputed)
 
 
 def rebuild(
-    url: str, rollups: Sequence[Rollup], start: dt.datetime | None, end: dt.datetime | None, progress: Progress
+    url: str,
+    rollups: Sequence[Rollup],
+    start: dt.datetime | None,
+    end: dt.datetime | None,
+    progress: Progress,
+    archive: Archive | None = None,
 ) -> int:
     """Replaces the rows of a range (all there is by default) by their recomputation, a day a transaction; returns the days done.
 
     Live events keep coming: the sink waits for the day that is being replaced, readers see the old rows until the new ones are
-    committed. Days whose raw events were dropped are refused or left out as by `verify`, and keep their rows.
+    committed. Raw events that were dropped are read from the archive; days that are in neither place are refused or left out as by
+    `verify`, and keep their rows.
     """
     done = 0
     with translated(), connect(url, name="rebuild", role=JOBS_ROLE) as connection:
         bounds = _range(connection, rollups, start, end)
         if bounds is not None:
-            _refuse_gone(connection, rollups, start, bounds)
+            _refuse_gone(connection, rollups, start, bounds, archive)
             for rollup in rollups:
-                for day in _days(connection, rollup, *bounds, progress):
+                for day in _days(connection, rollup, *bounds, progress, archive):
                     with connection.transaction():
                         sink_sql.own_rollup(connection, rollup.name)
-                        replace_rows(connection, rollup, day, day + DAY)
+                        replace_rows(connection, rollup, day, day + DAY, archive)
                         done += 1
             if any(rollup.event == "view" for rollup in rollups):
                 views = next(rollup for rollup in rollups if rollup.event == "view")
-                for day in reversed(list(_days(connection, views, *bounds, lambda *_: None))):
-                    rebuild_reactions(connection, _views, day, day + DAY)
+                for day in reversed(list(_days(connection, views, *bounds, lambda *_: None, archive))):
+                    rebuild_reactions(connection, _views(archive), day, day + DAY)
         if start is None and end is None:
             for rollup in rollups:
                 mark_filled(connection, rollup.name, rollup_sql.declared(rollup))
@@ -139,9 +153,10 @@ def _refuse_gone(
     rollups: Sequence[Rollup],
     start: dt.datetime | None,
     bounds: tuple[dt.datetime, dt.datetime],
+    archive: Archive | None,
 ) -> None:
     for kind in {rollup.event: None for rollup in rollups} if start is not None else ():
-        if gone := dropped_days(connection, kind, *bounds):
+        if gone := gone_days(connection, kind, *bounds, archive):
             raise RawEventsGone(kind, gone)
 
 
@@ -160,20 +175,27 @@ def _kept(
 
 
 def _days(
-    connection: Conn, rollup: Rollup, first: dt.datetime, last: dt.datetime, progress: Progress
+    connection: Conn,
+    rollup: Rollup,
+    first: dt.datetime,
+    last: dt.datetime,
+    progress: Progress,
+    archive: Archive | None,
 ) -> Iterator[dt.datetime]:
     """`days_held`, telling of each before it is given."""
-    days = days_held(connection, rollup, first, last)
+    days = days_held(connection, rollup, first, last, archive)
     for number, day in enumerate(days):
         progress(rollup.name, number, len(days))
         yield day
     progress(rollup.name, len(days), len(days))
 
 
-def days_held(connection: Conn, rollup: Rollup, first: dt.datetime, last: dt.datetime) -> list[dt.datetime]:
-    """The days of a range of which there are raw events or rollup rows. The others have nothing that could differ.
+def days_held(
+    connection: Conn, rollup: Rollup, first: dt.datetime, last: dt.datetime, archive: Archive | None
+) -> list[dt.datetime]:
+    """The days of a range of which there are raw events, archived ones too, or rollup rows. The others have nothing that could differ.
 
-    Days whose raw events were dropped are left out.
+    Days whose raw events are in neither place are left out.
     """
     sources = [(Identifier("store", f"event_{rollup.event}"), "time")]
     sources += [(rollup_sql.table(rollup, grain), "bucket") for grain in rollup.grains]
@@ -183,9 +205,11 @@ def days_held(connection: Conn, rollup: Rollup, first: dt.datetime, last: dt.dat
         )
         for name, column in sources
     ]
-    statement = SQL("select distinct day from ({}) as held order by day").format(SQL(" union all ").join(parts))
-    held = [day for (day,) in connection.execute(statement, {"first": first, "last": last}).fetchall()]
-    gone = set(dropped_days(connection, rollup.event, first, last))
+    statement = SQL("select distinct day from ({}) as held").format(SQL(" union all ").join(parts))
+    found = {day for (day,) in connection.execute(statement, {"first": first, "last": last}).fetchall()}
+    archived = archived_days(connection, rollup.event, first, last)
+    held = sorted(found | {dt.datetime.combine(day, dt.time(), dt.UTC) for day in archived})
+    gone = set(gone_days(connection, rollup.event, first, last, archive))
     days = [day for day in held if day.date() not in gone]
     if len(days) < len(held):
         log.warning(
@@ -194,9 +218,11 @@ def days_held(connection: Conn, rollup: Rollup, first: dt.datetime, last: dt.dat
     return days
 
 
-def replace_rows(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.datetime) -> None:
+def replace_rows(
+    connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.datetime, archive: Archive | None
+) -> None:
     """Puts the recomputation of a range in the place of its rows, at every grain. In a transaction that owns the rollup."""
-    temporary = _recompute(connection, rollup, start, end)
+    temporary = _recompute(connection, rollup, start, end, archive)
     for grain in rollup.grains:
         name = rollup_sql.table(rollup, grain)
         connection.execute(SQL("delete from {} where bucket >= %s and bucket < %s").format(name), (start, end))
@@ -204,7 +230,9 @@ def replace_rows(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.d
         connection.execute(SQL("insert into {} ({}) select {} from {}").format(name, listed, listed, temporary[grain]))
 
 
-def _recompute(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.datetime) -> dict[str, Identifier]:
+def _recompute(
+    connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.datetime, archive: Archive | None
+) -> dict[str, Identifier]:
     """Fills temporary tables from the raw events by the same aggregation and the same upsert as the sink's.
 
     The connection keeps them from day to day: a transaction holds a lock on every table that it made, and years would be too many.
@@ -221,43 +249,11 @@ def _recompute(connection: Conn, rollup: Rollup, start: dt.datetime, end: dt.dat
         if filled is not None and filled[0]:
             connection.execute(SQL("truncate {}").format(name))
     writers = {grain: RollupWriter(connection, rollup, grain, name) for grain, name in names.items()}
-    for frame in raw_frames(connection, rollup.event, start, end):
+    for frame in raw_frames(connection, rollup.event, start, end, archive):
         for part in aggregate(rollup, frame):
             for grain, rows in part.items():
                 writers[grain].add(connection, RollupRows.of(rollup, grain, rows))
     return names
-
-
-def raw_frames(connection: Conn, kind: str, start: dt.datetime, end: dt.datetime) -> Iterator[pl.DataFrame]:
-    """The raw events of a range as frames of bounded size. Amounts travel as text, so that no digit is lost."""
-    types = schema(kind)
-    listed = SQL(", ").join(
-        SQL("{c}::text").format(c=Identifier(name))
-        if dtype == MONEY or name in ("metrics", "organization")
-        else SQL("(extract(epoch from {c}) * 1000000)::bigint").format(c=Identifier(name))
-        if dtype == TIME
-        else Identifier(name)
-        for name, dtype in types.items()
-    )
-    statement = SQL("select {} from {} where time >= %s and time < %s").format(
-        listed, Identifier("store", f"event_{kind}")
-    )
-    with connection.cursor(name="raw_events") as cursor:
-        cursor.execute(statement, (start, end))
-        while rows := cursor.fetchmany(_PIECE):
-            series = [
-                _column(name, dtype, list(values))
-                for (name, dtype), values in zip(types.items(), zip(*rows, strict=True), strict=True)
-            ]
-            yield pl.DataFrame(series)
-
-
-def _column(name: str, dtype: Any, values: list[Any]) -> pl.Series:
-    if dtype == MONEY:
-        return pl.Series(name, values, dtype=pl.String).cast(MONEY)
-    if dtype == TIME:
-        return pl.Series(name, values, dtype=pl.Int64).cast(TIME)
-    return pl.Series(name, values, dtype=dtype)
 
 
 def _compare(
@@ -306,5 +302,5 @@ def _differs(rollup: Rollup, name: str) -> Composed:
     )
 
 
-def _views(connection: Conn, start: dt.datetime, end: dt.datetime) -> Iterator[pl.DataFrame]:
-    return raw_frames(connection, "view", start, end)
+def _views(archive: Archive | None) -> Frames:
+    return lambda connection, start, end: raw_frames(connection, "view", start, end, archive)

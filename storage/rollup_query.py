@@ -118,8 +118,13 @@ def planned(question: Question, needed: Sequence[Measure]) -> Plan:
     return Plan(start, end, parts, _starts(question.grain, question.tz, start, end))
 
 
-def _composed(question: Question, plan: Plan, names: tuple[str, ...]) -> tuple[bytes, list[Any]]:
-    """The SQL of a question and its parameters. The text follows from the question's shape alone, so it is composed once a shape."""
+def composed(
+    question: Question, plan: Plan, names: tuple[str, ...], sent: Sequence[Any] = ()
+) -> tuple[bytes, list[Any]]:
+    """The SQL of a question and its parameters. The text follows from the question's shape alone, so it is composed once a shape.
+
+    `sent`: the rows that are read instead of stored ones (see `statement`), for a plan of one part.
+    """
     text = statement(
         question.rollup,
         names,
@@ -129,8 +134,10 @@ def _composed(question: Question, plan: Plan, names: tuple[str, ...]) -> tuple[b
         question.group_by,
         tuple(question.filters),
         question.after is not None,
+        bool(sent),
     )
     parameters: list[Any] = [times(plan.starts)] if question.grain in calendar.LOCAL_DAYS else []
+    parameters += sent
     parameters += of_parts(question, plan)
     if question.after is not None:
         place = list(question.after)
@@ -158,35 +165,64 @@ def _starts(grain: str | None, tz: ZoneInfo, start: dt.datetime, end: dt.datetim
 def compose(question: Question) -> tuple[bytes, list[Any]]:
     """The SQL that `ask` sends for a question, and its parameters. Raises BadQuery."""
     asked = asked_figures(question)
-    return _composed(question, planned(question, needed_measures(question.rollup, asked)), question.measures)
+    return composed(question, planned(question, needed_measures(question.rollup, asked)), question.measures)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A question of which the SQL is made. What the database answers to it is read by `read`."""
+
+    question: Question
+    asked: dict[str, Figure]
+    plan: Plan
+    text: bytes
+    parameters: list[Any]
+
+    @property
+    def columns(self) -> list[str]:
+        """What each value of a row is."""
+        return [*(["time"] if self.question.grain else []), *self.question.group_by, *self.question.measures]
+
+    def read(self, found: Sequence[Sequence[Any]], types: Sequence[int]) -> list[list[Any]]:
+        """The rows of some that the database gave, whose columns are of these types."""
+        columns: list[Sequence[Any]] = list(zip(*found, strict=True)) if found else [()] * len(types)
+        question, asked = self.question, self.asked
+        leading = (1 if question.grain else 0) + len(question.group_by)
+        plain = [name for name, figure in asked.items() if not isinstance(figure, Sketched)]
+        read: dict[str, Sequence[Any]] = {}
+        for place, name in enumerate(plain, start=leading):
+            exact = types[place] == NUMERIC
+            read[name] = [plain_number(value) for value in columns[place]] if exact else columns[place]
+        needed = sketches(needed_measures(question.rollup, asked))
+        for measure, column in zip(needed, columns[leading + len(plain) :], strict=True):
+            read |= _read(measure, column, {n: f for n, f in asked.items() if isinstance(f, Sketched)})
+        places = columns[:leading]
+        if self.plan.starts:
+            places[0] = [self.plan.starts[number - 1] for number in places[0]]
+        return [list(row) for row in zip(*places, *(read[name] for name in question.measures), strict=True)]
+
+
+async def prepare_question(connection: AsyncConn, question: Question) -> Prepared:
+    """Plans a question inside an organization's read transaction. Raises BadQuery, or NotFilled."""
+    question = replace(question, unfilled=await unfilled(connection, question.rollup.name))
+    asked = asked_figures(question)
+    plan = planned(question, needed_measures(question.rollup, asked))
+    return Prepared(question, asked, plan, *composed(question, plan, question.measures))
 
 
 async def ask(connection: AsyncConn, question: Question) -> Rows:
     """Answers a question inside an organization's read transaction. Raises BadQuery, or NotFilled."""
-    question = replace(question, unfilled=await unfilled(connection, question.rollup.name))
-    asked = asked_figures(question)
-    needed = needed_measures(question.rollup, asked)
-    plan = planned(question, needed)
-    cursor = await connection.execute(*_composed(question, plan, question.measures), binary=True)
+    return await read_rows(connection, await prepare_question(connection, question))
+
+
+async def read_rows(connection: AsyncConn, prepared: Prepared) -> Rows:
+    """Runs the SQL of a question, and reads its figures from what comes back."""
+    question = prepared.question
+    cursor = await connection.execute(prepared.text, prepared.parameters, binary=True)
     found = await cursor.fetchall()
     more = len(found) > question.limit
-    found = found[: question.limit]
-    columns: list[Sequence[Any]] = list(zip(*found, strict=True)) if found else [()] * len(cursor.description or ())
-    types = [column.type_code for column in cursor.description or ()]
-    leading = (1 if question.grain else 0) + len(question.group_by)
-    plain = [name for name, figure in asked.items() if not isinstance(figure, Sketched)]
-    read: dict[str, Sequence[Any]] = {}
-    for place, name in enumerate(plain, start=leading):
-        exact = types[place] == _NUMERIC
-        read[name] = [plain_number(value) for value in columns[place]] if exact else columns[place]
-    for measure, column in zip(sketches(needed), columns[leading + len(plain) :], strict=True):
-        read |= _read(measure, column, {n: f for n, f in asked.items() if isinstance(f, Sketched)})
-    places = columns[:leading]
-    if plan.starts:
-        places[0] = [plan.starts[number - 1] for number in places[0]]
-    rows = [list(row) for row in zip(*places, *(read[name] for name in question.measures), strict=True)]
-    names = [*(["time"] if question.grain else []), *question.group_by, *question.measures]
-    return Rows(names, rows, more, plan.start, plan.end)
+    rows = prepared.read(found[: question.limit], [column.type_code for column in cursor.description or ()])
+    return Rows(prepared.columns, rows, more, prepared.plan.start, prepared.plan.end)
 
 
 _AT_ONCE = 65_536
@@ -218,7 +254,7 @@ def _pieces(column: Sequence[bytes | None]) -> Iterator[list[bytes]]:
         yield rows
 
 
-_NUMERIC = psycopg.adapters.types["numeric"].oid
+NUMERIC = psycopg.adapters.types["numeric"].oid
 
 _EVERY_DIGIT = Context(prec=1_000)
 """Python's own context would round a decimal to 28 digits; a stored amount has 36, and a sum of them more."""

@@ -50,19 +50,21 @@ def statement(
     group_by: tuple[str, ...],
     filters: tuple[str, ...],
     continued: bool,
+    sent: bool = False,
 ) -> bytes:
     """The SQL that reads the figures `names` by buckets of `grain` (None: all in one) and the keys of `group_by`.
 
     It takes the starts of the local days, weeks or months, where the grain is one; then for each part, which is a stored grain, the
     first bucket, the one behind the last, and the values of each key of `filters`; where it is `continued`, the place of the row that
-    it continues behind; the limit. Rows come as time, keys, the figures that are not sketched, and the sketches that the others are
+    it continues behind; the limit. Where rows are `sent`, each part takes them before its first bucket, as an array for each column of
+    `sent_columns`, and reads no table. Rows come as time, keys, the figures that are not sketched, and the sketches that the others are
     read from. The time of local days, weeks and months is the number of the bucket, from 1.
     """
     asked = figures(rollup, names)
     needed = needed_measures(rollup, asked)
     keys = [Identifier(key) for key in group_by]
     time = [SQL("{} as time").format(_bucket(grain, zone))] if grain else []
-    base = _base(rollup, parts, [*time, *keys], keys, _carried(needed), filters)
+    base = _base(rollup, parts, [*time, *keys], keys, _carried(needed), filters, sent=needed if sent else None)
     groups = [Identifier("time"), *keys] if grain else keys
     text = _grouped(asked, needed, base, groups)
     if groups:
@@ -109,6 +111,15 @@ def counting(rollup: Rollup, parts: tuple[str, ...], group_by: tuple[str, ...], 
     return text.format(_base(rollup, parts, keys, keys, [], filters), SQL(", ").join(keys)).as_bytes()
 
 
+@lru_cache(maxsize=256)
+def grouping(rollup: Rollup, parts: tuple[str, ...], group_by: tuple[str, ...], filters: tuple[str, ...]) -> bytes:
+    """The SQL that lists the groups in order. It takes the parts' parameters as `statement` does, then the limit."""
+    keys = [Identifier(key) for key in group_by]
+    listed = SQL(", ").join(keys)
+    text = SQL("with {} select distinct {} from base order by {} limit %s")
+    return text.format(_base(rollup, parts, keys, keys, [], filters), listed, listed).as_bytes()
+
+
 def _carried(needed: Sequence[Measure]) -> list[Identifier]:
     """The columns that the measures are merged from."""
     place = LAST_PLACE if any(m.merge == "last" for m in needed) else ()
@@ -122,6 +133,8 @@ def _base(
     keys: Sequence[Identifier],
     carried: Sequence[Identifier],
     filters: Sequence[str],
+    *,
+    sent: Sequence[Measure] | None = None,
 ) -> Composed:
     """The stored rows of every part, with what they are grouped by and what is merged of them."""
     conditions = [
@@ -131,12 +144,33 @@ def _base(
     ]
     selected = SQL(", ").join([Identifier("bucket"), *keys, *carried])
     read = [
-        SQL("select {} from {} where {}").format(selected, table(rollup, part, "app"), SQL(" and ").join(conditions))
+        SQL("select {} from {} where {}").format(
+            selected, table(rollup, part, "app") if sent is None else _sent(rollup, sent), SQL(" and ").join(conditions)
+        )
         for part in parts
     ]
     return SQL("base as (select {} from ({}) as part)").format(
         SQL(", ").join([*groups, *carried]), SQL(" union all ").join(read)
     )
+
+
+def sent_columns(rollup: Rollup, needed: Sequence[Measure]) -> dict[str, str]:
+    """The columns of rows that are sent instead of read, with their types: bucket, keys, and what these measures are merged from."""
+    place = {"last_time": "timestamptz", "last_source": "text", "last_id": "text"}
+    place = place if any(measure.merge == "last" for measure in needed) else {}
+    measures = {measure.name: str(measure.pg_type) for measure in needed}
+    return {"bucket": "timestamptz", **dict.fromkeys(rollup.keys, "text"), **measures, **place}
+
+
+def _sent(rollup: Rollup, needed: Sequence[Measure]) -> Composed:
+    """Rows that come as arrays. Texts compare as in the tables."""
+    columns = sent_columns(rollup, needed)
+    typed = [
+        SQL('{c}::text collate "C" as {c}' if kind == "text" else "{c}").format(c=Identifier(name))
+        for name, kind in columns.items()
+    ]
+    arrays = [SQL("unnest(%s::{}[]) as {}").format(SQL(kind), Identifier(name)) for name, kind in columns.items()]
+    return SQL("(select {} from (select {}) as arrays) as sent").format(SQL(", ").join(typed), SQL(", ").join(arrays))
 
 
 def _bucket(grain: str, zone: str) -> Composable:

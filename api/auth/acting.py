@@ -20,3 +20,10 @@ def person_acting(request: web.Request) -> tuple[UUID, Actor]:
         raise Problem(403, "an API key cannot do this: sign in")
     now = services(request).authenticator.now()
     return principal.account, Actor(principal.account, principal.email, client_address(request), now)
+
+
+def acting(request: web.Request) -> Actor:
+    """Whoever asks, a person or an API key; raises Problem 401 for nobody."""
+    principal = caller(request)
+    name = principal.email if principal.account is not None else f"API key {principal.key}"
+    return Actor(principal.account, name, client_address(request), services(request).now())

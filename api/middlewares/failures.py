@@ -7,6 +7,7 @@ from aiohttp import web
 
 from api.connections import BodyTooSlow
 from api.errors import TITLES, Problem
+from storage.archive import ArchiveUnavailable
 from storage.database import QueryTooSlow, StorageUnavailable
 from storage.filled import NotFilled
 
@@ -30,6 +31,9 @@ def _problem(error: Exception, request: web.Request, request_id: str) -> Problem
             return _http(error)
         case NotFilled():
             return Problem(503, str(error), headers={"Retry-After": "5"})
+        case ArchiveUnavailable():
+            log.error("archive_unavailable", request_id=request_id, path=request.path, reason=str(error))
+            return Problem(503, str(error), headers={"Retry-After": "60"})
         case StorageUnavailable():
             log.warning("storage_unavailable", request_id=request_id, path=request.path, reason=str(error))
             return Problem(503, "the database cannot be reached now", headers={"Retry-After": "2"})

@@ -95,6 +95,13 @@ def _begin(request: web.Request, seconds: float) -> None:
         limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
+def may_take(request: web.Request, seconds: float) -> None:
+    """Gives the head of an answer so much time from now on: for what is made as a whole before it is sent."""
+    limit = request.get(_TIME)
+    if limit is not None and not limit.expired():
+        limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
 async def mark(request: web.Request, response: web.StreamResponse) -> None:
     """Writes on every head, a stream's too, which request it answers, how long that took (in seconds), and what browsers must know."""
     if isinstance(response, Ready):

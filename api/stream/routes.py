@@ -119,6 +119,8 @@ async def _question(
     if not parameters.rollup:
         raise Problem(400, "rollup: is missing; or ask for leaderboard=creators, or mode=events", parameter="rollup")
     _refuse(parameters, ("cursor",), "a stream has no pages")
+    if parameters.source != "rollup":
+        raise Problem(400, "source: a stream reads rollups only", parameter="source")
     _refuse(parameters, ("type",), "belongs to mode=events")
     event = rollup_named(parameters.rollup).event
     async with parts.database.read(organization) as connection:

@@ -79,7 +79,7 @@ async def trades(request: web.Request) -> web.StreamResponse:
         rows = await asked_rows(connection, asked, "grain: ask for a coarser one")
         groups = await page_of_groups(connection, period, filters, keys, parameters) if keys else None
         recent = (
-            await recent_list(connection, period, filters, parameters.recent, parameters.cursor)
+            await recent_list(connection, period, filters, parameters.recent, parameters.cursor, parts.archive)
             if parameters.recent
             else None
         )

@@ -11,6 +11,7 @@ import msgspec
 
 from api.errors import Problem
 from api.trades.parameters import Filters, Period
+from storage.archive import Archive
 from storage.database import AsyncConn
 from storage.recent_trades import Place, recent_trades
 from storage.rollup_query import exact_sum
@@ -50,11 +51,16 @@ class RecentList(msgspec.Struct):
 
 
 async def recent_list(
-    connection: AsyncConn, period: Period, filters: Filters, limit: int, cursor: str | None
+    connection: AsyncConn,
+    period: Period,
+    filters: Filters,
+    limit: int,
+    cursor: str | None,
+    archive: Archive | None,
 ) -> RecentList:
     """A page of the latest trades of a range inside a read transaction. Raises Problem 400."""
     before = _place(cursor) if cursor is not None else None
-    found = await recent_trades(connection, period.start, period.end, filters, limit, before)
+    found = await recent_trades(connection, period.start, period.end, filters, limit, before, archive=archive)
     return RecentList(
         [_trade(row, period) for row in found.rows],
         _cursor(found.next) if found.next is not None else None,

@@ -17,6 +17,7 @@ from jobs.reports.report import Report
 from jobs.reports.sections import Made
 from jobs.reports.team import team
 from jobs.reports.usage import usage
+from storage.archive import Archive
 from storage.database import Database
 from storage.feed import watermark
 from storage.leaderboard import standings
@@ -38,12 +39,17 @@ _KINDS: dict[ReportType, tuple[str, ...]] = {
 
 
 async def build(
-    kind: ReportType, database: Database, organization: UUID, parameters: ReportParameters, now: dt.datetime
+    kind: ReportType,
+    database: Database,
+    organization: UUID,
+    parameters: ReportParameters,
+    now: dt.datetime,
+    archive: Archive | None = None,
 ) -> Report:
     """The report of an organization's days. Sections are empty where nothing was sent.
 
-    Raises BadParameters, and whatever reading raises (NotFilled, QueryTooSlow, StorageUnavailable): a report that could not be
-    read is none.
+    Raises BadParameters, and whatever reading raises (NotFilled, QueryTooSlow, StorageUnavailable, ArchiveDamaged): a report that could
+    not be read is none.
     """
     if kind not in REPORT_TYPES:
         raise BadParameters("report_type", f"{str(kind)[:64]!r} is none; known are {', '.join(REPORT_TYPES)}")
@@ -51,7 +57,7 @@ async def build(
     board = await standings(database, organization, "all", limit=MAX_CREATORS) if kind == "leaderboard" else None
     async with database.read(organization) as connection:
         mark = await watermark(connection, *_KINDS[kind])
-        source = Source(connection, resolved(parameters, mark.time_zone, now))
+        source = Source(connection, resolved(parameters, mark.time_zone, now), archive)
         made: Made
         if kind == "pnl":
             made = await pnl_statement(source, parameters)

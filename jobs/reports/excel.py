@@ -173,7 +173,7 @@ def _listing(sheet: Worksheet, table: ReportTable, report: Report, styles: Style
     titles = [_title(one, report) for one in placed]
     for at, one in enumerate(placed):
         right = one.column.kind in NUMBERS
-        sheet.write_string(0, at, _text(titles[at]), styles.header_right if right else styles.header)
+        sheet.write_string(0, at, cell_text(titles[at]), styles.header_right if right else styles.header)
     formats = [styles.of("text" if one.exact else one.column.kind, one.column.unit, one.digits) for one in placed]
     widths = [max(map(len, title.split(" "))) for title in titles]
     for row_number, row in enumerate(table.rows, start=1):
@@ -210,7 +210,7 @@ def _title(one: _Placed, report: Report) -> str:
 def _write(sheet: Worksheet, row: int, at: int, one: _Placed, value: Value, look: Any, tz: ZoneInfo) -> int:
     """Writes a cell; returns the characters that it shows at most."""
     if isinstance(value, str):
-        text = _text(value)
+        text = cell_text(value)
         sheet.write_string(row, at, text, look)
         return len(text)
     if isinstance(value, dt.datetime):
@@ -271,7 +271,7 @@ def _summary(sheet: Worksheet, report: Report, styles: Styles) -> None:
     line = 0
 
     def put(text: str, style: Any, at: int = 0) -> None:
-        sheet.write_string(line, at, _text(text), style)
+        sheet.write_string(line, at, cell_text(text), style)
 
     put(report.title, styles.title)
     for name, value in (
@@ -341,7 +341,7 @@ def _print_setup(sheet: Worksheet, title: str, report: Report, *, repeat: bool) 
         sheet.repeat_rows(0)
 
 
-def _text(text: str) -> str:
+def cell_text(text: str) -> str:
     """Text as a cell takes it; one that is longer than a cell ends with an ellipsis."""
     shape = printable(text)
     return shape if len(shape) <= _LONGEST_TEXT else shape[: _LONGEST_TEXT - 1] + "…"

@@ -72,7 +72,13 @@ async def appendix(
     while len(rows) < limit:
         span = source.span
         page = await recent_trades(
-            source.connection, span.start, span.end, filters, min(_AT_ONCE, limit - len(rows)), place
+            source.connection,
+            span.start,
+            span.end,
+            filters,
+            min(_AT_ONCE, limit - len(rows)),
+            place,
+            archive=source.archive,
         )
         rows += [_trade(row, source) for row in page.rows]
         archived = page.archived

@@ -13,6 +13,7 @@ from ingest.events import enterprise, system
 from jobs.reports.figures import placed
 from jobs.reports.parameters import BadParameters, Span
 from jobs.reports.report import Kind, Report, Section
+from storage.archive import Archive
 from storage.database import AsyncConn
 from storage.rollup_query import Question, ask, plain_number
 from storage.rollup_ranking import Ranked, Ranking, ask_ranked
@@ -28,10 +29,11 @@ _ABBREVIATIONS = {"cpu": "CPU", "gpu": "GPU", "api": "API", "io": "I/O"}
 
 @dataclass(frozen=True)
 class Source:
-    """A read transaction of one organization, and the days of the report."""
+    """A read transaction of one organization, the days of the report, and where raw events are that were dropped."""
 
     connection: AsyncConn
     span: Span
+    archive: Archive | None = None
 
     async def rows(
         self,

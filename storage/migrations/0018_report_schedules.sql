@@ -22,11 +22,18 @@ create table store.report_schedule (
     created_by text not null check (length(created_by) between 1 and 100),
     created_at timestamptz not null,
     updated_at timestamptz not null,
-    -- From when on due times count: its making, or the end of a pause.
-    since timestamptz not null
+    -- Due times up to here are decided, or never were any: its making, a change of its times, the end of a pause, the last due time.
+    since timestamptz not null,
+    -- The first due time after that, by which the schedules that are due are found; none while it is paused.
+    next_at timestamptz,
+    -- Why it was paused, where nobody did so on purpose.
+    paused_reason text check (length(paused_reason) <= 500),
+    check (not paused or next_at is null),
+    check (paused or paused_reason is null)
 );
 create index on store.report_schedule (organization, created_at desc, id desc);
-create index on store.report_schedule (since) where not paused;
+create index on store.report_schedule (created_by, organization);
+create index report_schedule_due on store.report_schedule (next_at) where next_at is not null;
 
 -- A due time of a schedule, by its local time: there is one row, and one run at most, however often it is fired.
 create table store.report_due (
@@ -91,15 +98,69 @@ end
 $$;
 grant insert on store.report_run to streamgauge_jobs;
 
+-- Who is not in the organization any more, may see less than before, or lost the key: what they had sent is not sent on, unless
+-- somebody who may decides so. Whoever changes memberships, accounts and keys sees of schedules whose they are.
+grant select (organization, created_by, paused_reason), update (paused, paused_reason, next_at, updated_at)
+    on store.report_schedule to streamgauge_identity;
+create policy of_identity on store.report_schedule to streamgauge_identity using (true) with check (true);
+
+create function store.pause_report_schedules(wanted uuid, maker text, reason text) returns void
+language sql set search_path = store, pg_temp as $$
+    -- Whoever makes or changes one under this name at the same time has done so before, or looks at the rights after.
+    select pg_advisory_xact_lock(hashtextextended('report_schedule ' || maker, 0));
+    update store.report_schedule
+    set paused = true, paused_reason = reason, next_at = null, updated_at = clock_timestamp()
+    where created_by = maker and (wanted is null or organization = wanted) and paused_reason is null
+$$;
+
+create function store.membership_changed() returns trigger language plpgsql set search_path = store, pg_temp as $$
+begin
+    if tg_op = 'DELETE' then
+        perform store.pause_report_schedules(
+            old.organization, 'account:' || old.account, 'who made it is not in the organization any more');
+    elsif old.role = 'owner' and new.role <> 'owner' then
+        perform store.pause_report_schedules(
+            old.organization, 'account:' || old.account, 'who made it does not own the organization any more');
+    end if;
+    return null;
+end
+$$;
+create trigger pause_report_schedules after delete or update of role on store.membership
+    for each row execute function store.membership_changed();
+
+create function store.account_disabled() returns trigger language plpgsql set search_path = store, pg_temp as $$
+begin
+    perform store.pause_report_schedules(null, 'account:' || new.id, 'the account of who made it is disabled');
+    return null;
+end
+$$;
+create trigger pause_report_schedules after update of disabled_at on store.account
+    for each row when (old.disabled_at is null and new.disabled_at is not null) execute function store.account_disabled();
+
+create function store.api_key_revoked() returns trigger language plpgsql set search_path = store, pg_temp as $$
+begin
+    perform store.pause_report_schedules(new.organization, 'key:' || new.prefix, 'the API key that made it is revoked');
+    return null;
+end
+$$;
+create trigger pause_report_schedules after update of revoked_at on store.api_key
+    for each row when (old.revoked_at is null and new.revoked_at is not null) execute function store.api_key_revoked();
+
+revoke execute on function
+    store.pause_report_schedules(uuid, text, text), store.membership_changed(), store.account_disabled(), store.api_key_revoked()
+from public;
+grant execute on function store.pause_report_schedules(uuid, text, text) to streamgauge_identity;
+
 create view app.report_schedule with (security_barrier) as
 select
     organization, id, name, type, format, cron, tz, days, parameters, own, recipients, secret, paused, created_by, created_at,
-    updated_at, since
+    updated_at, since, next_at, paused_reason
 from store.report_schedule where organization = app.organization()
 with local check option;
 grant select, insert, delete on app.report_schedule to streamgauge_api;
-grant update (name, format, cron, tz, days, parameters, own, recipients, secret, paused, updated_at, since)
-    on app.report_schedule to streamgauge_api;
+grant update (
+    name, type, format, cron, tz, days, parameters, own, recipients, secret, paused, created_by, updated_at, since, next_at, paused_reason
+) on app.report_schedule to streamgauge_api;
 
 create view app.report_due with (security_barrier) as
 select organization, schedule, period, due_at, status, reason, run, noted_at
@@ -110,3 +171,20 @@ create view app.report_delivery with (security_barrier) as
 select organization, id, run, place, recipient, status, attempts, next_at, error, delivered_at, created_at
 from store.report_delivery where organization = app.organization();
 grant select on app.report_delivery to streamgauge_api;
+
+-- What is asked for on demand has its own bound: reports that schedules make do not count for it.
+create or replace view app.report_run with (security_barrier) as
+select
+    organization, id, type, parameters, own, format, requested_by, digest, status, created_at, started_at, finished_at,
+    error, error_status, summary, artefact, content_type, file_name, size, sha256, schedule, period
+from store.report_run where organization = app.organization()
+with local check option;
+
+-- What is done to schedules is told in the audit trail by the transaction that does it: the API's role may add that, and nothing else.
+create view app.report_schedule_audit with (security_barrier) as
+select id, organization, happened_at, action, account, actor, subject, address, details
+from store.audit where organization = app.organization() and action in ('schedule.create', 'schedule.change', 'schedule.delete')
+with local check option;
+grant select on app.report_schedule_audit to streamgauge_api;
+grant insert (organization, happened_at, action, account, actor, subject, address, details)
+    on app.report_schedule_audit to streamgauge_api;

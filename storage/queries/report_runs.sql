@@ -1,7 +1,8 @@
 -- Runs of reports: first those of the organization of the transaction, then what the jobs do for all of them.
 
 -- name: in_flight
-select count(*) from app.report_run where status in ('queued', 'running');
+-- Reports that schedules make have a bound of their own.
+select count(*) from app.report_run where status in ('queued', 'running') and schedule is null;
 
 -- name: ask
 insert into app.report_run (organization, id, type, parameters, own, format, requested_by, digest, created_at)

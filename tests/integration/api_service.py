@@ -29,6 +29,7 @@ from api.auth.passwords import Passwords
 from api.cache.answers import ResponseCache
 from api.connections import Times
 from api.edge import Edge
+from api.exports.bounds import ExportBounds
 from api.observation import Observation
 from api.serve import serving
 from api.services import Services
@@ -38,7 +39,9 @@ from ingest.direct import DirectLog
 from ingest.events.decode import Limits
 from ingest.log import Log
 from ingest.names import MetricNames
+from jobs.export_workbook import write_workbook
 from storage import identity
+from storage.archive import Archive
 from storage.database import Database
 from storage.leaderboard import refresh_standings, standings
 from storage.metric_names import known_names
@@ -314,6 +317,8 @@ async def running(
     times: Times | None = None,
     sink_url: str | None = None,
     jobs_url: str | None = None,
+    archive: Archive | None = None,
+    exports: ExportBounds | None = None,
 ) -> AsyncIterator[Api]:
     """The service; over the database of a `known` one it is that one started again, with the same organization and key.
 
@@ -346,6 +351,9 @@ async def running(
         cache=cache(database),
         passwords=Passwords(hasher=QUICK),
         edge=edge or Edge(),
+        archive=archive,
+        exports=exports or ExportBounds(),
+        write_workbook=write_workbook,
     )
     app = application(services)
     numbers = known.numbers if known else [0]

@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
 from aggregators.definitions import ROLLUPS
+from storage.archive import Archive
 from storage.recompute import Difference, verify
 from tests.one_pass import Key, Row, Tables, pairs
 
@@ -101,6 +102,6 @@ def run(url: str, *statements: str) -> None:
             connection.execute(statement)
 
 
-def found_differences(url: str) -> list[Difference]:
+def found_differences(url: str, archive: Archive | None = None) -> list[Difference]:
     """What `streamgauge verify` finds over everything there is."""
-    return list(verify(url, ROLLUPS, None, None, lambda *_: None))
+    return list(verify(url, ROLLUPS, None, None, lambda *_: None, archive))

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from storage.database import API_ROLE, IDENTITY_ROLE, JOBS_ROLE, SERVICE_ROLE, SINK_ROLE
 from tests.integration.api_service import Api, another
-from tests.integration.test_isolation import MARK, fill, manage
+from tests.integration.test_isolation import MARK, fall_due, fill, manage
 
 OURS = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
 NOT_AN_EXTENSIONS = (
@@ -25,7 +25,7 @@ PEOPLE = {
     "external_subject", "profile", "audit", "organization",
 }  # fmt: skip
 """Tables of identity. All but the events and rollups, which cannot, have row-level security that holds for their owner too."""
-BUSINESS = {"deployment", "report_run", "report_schedule", "report_due", "report_delivery"}
+BUSINESS = {"deployment", "report_run", "report_schedule", "report_due", "report_delivery", "archived_file", "export"}
 FIGURES = ("event_", "rollup_", "creator_", "video_", "_hyper_", "compress_hyper_")
 OPEN_TO_THE_API = {"organization()", "unfilled(wanted text)", "standings_refresh()"}
 
@@ -56,13 +56,31 @@ def texts(schema: str, name: str) -> sql.Composed:
     return sql.SQL("select r::text from {} as r").format(sql.Identifier(schema, name))
 
 
+def archive_a_file(connection: psycopg.Connection[Any], organization: UUID) -> None:
+    """Writes a file of the organization into the archive's books."""
+    with connection.transaction():
+        connection.execute(sql.SQL("set local role {}").format(sql.Identifier(JOBS_ROLE)))
+        connection.execute(
+            "insert into store.archived_day (kind, day, rows, batch) values ('view', '2001-01-01', 2, 1) on conflict do nothing"
+        )
+        connection.execute(
+            "insert into store.archived_file (organization, kind, day, path, rows, bytes, sha256, first_time, last_time)"
+            " values (%(o)s::uuid, 'view', '2001-01-01', 'view/2001-01-01/' || %(o)s::text, 1, 1, repeat('0', 64), now(), now())",
+            {"o": str(organization)},
+        )
+
+
 async def test_no_relation_shows_the_apis_role_anothers_row(api: Api, service_database: str) -> None:
     async with another(api, MARK) as other:
         await fill(other, MARK)
         await fill(api, "ours")
+        await fall_due(other, MARK)
+        await fall_due(api, "ours")
         await manage(api)
         theirs = (MARK, "7654321", str(other.organization))
         with psycopg.connect(service_database, autocommit=True) as connection:
+            for organization in (api.organization, other.organization):
+                archive_a_file(connection, organization)
             shown = []
             for schema, name, kind in relations(connection):
                 query = texts(schema, name)
@@ -81,7 +99,7 @@ async def test_no_relation_shows_the_apis_role_anothers_row(api: Api, service_da
                 assert not [text for (text,) in rows if "ours" in text or str(api.organization) in text], name
             # A view that shows nothing in all of this proves nothing.
             views = {name for schema, name, kind in relations(connection) if kind == "v" and schema == "app"}
-            assert views - set(shown) <= {"profile", "profile_subject", "standing_stamp"}
+            assert views - set(shown) <= {"profile", "profile_subject", "standing_stamp", "archive_gate"}
 
 
 async def test_every_view_is_a_barrier_over_its_organization(service_database: str) -> None:
@@ -145,7 +163,14 @@ async def test_each_role_has_what_its_work_needs_and_no_more(service_database: s
                 ).fetchone() == (True,):
                     may[role].add(name)
         assert may[API_ROLE] == set()
-        assert may[IDENTITY_ROLE] == PEOPLE | {"subscription_tier"}
+        assert may[IDENTITY_ROLE] == PEOPLE | {"subscription_tier", "report_schedule"}
+        # Whoever ends a membership pauses that person's schedules, and sees nothing of what is in them.
+        seen = connection.execute(
+            "select attname from pg_attribute where attrelid = 'store.report_schedule'::regclass and attnum > 0 and not attisdropped"
+            " and has_column_privilege(%s, attrelid, attname, 'select') order by attname",
+            (IDENTITY_ROLE,),
+        ).fetchall()
+        assert seen == [("created_by",), ("organization",), ("paused_reason",)]
         assert not {name for name in may[SERVICE_ROLE] if name in PEOPLE or name.startswith(FIGURES)}
         assert may[SINK_ROLE].isdisjoint(PEOPLE | BUSINESS)
         # Of identity the jobs delete what is over, and read no more of it than when it ends.

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
@@ -20,17 +20,22 @@ from aggregators.definitions import ROLLUPS
 from front.parts import database_url
 from front.settings import InvalidSetting, read
 from jobs.report_runs import report_runs
+from jobs.report_schedules import make_due
+from jobs.retention import RawRetention
 from jobs.scheduler import housekeeping
+from storage.archive import Archive
 from storage.audit import prune_audit
 from storage.database import Database, StorageFault, StorageUnavailable
 from storage.embedded import EmbeddedPostgres
 from storage.migrate import migrate
 from storage.recompute import rebuild, verify
+from storage.report_dues import prune_dues
 from storage.retention import prune_feed, prune_ledgers, prune_sources
 from storage.sessions import prune_expired
 from tests.conftest import database_of
 from tests.integration.api_service import Api, running, utc_now
 from tests.integration.people import joined, registered
+from tests.integration.schedule_service import DAILY, SCHEDULES
 from tests.integration.test_isolation import fill
 
 LOGINS = {
@@ -131,7 +136,9 @@ async def test_the_service_runs_with_a_login_for_each_of_its_parts(service: Api,
     assert {name for (name,) in there} <= {user_of(url) for url in place.logins.values()}
 
 
-async def test_housekeeping_and_recomputation_need_the_jobs_login_only(service: Api, place: Place) -> None:
+async def test_housekeeping_and_recomputation_need_the_jobs_login_only(
+    service: Api, place: Place, tmp_path: Path
+) -> None:
     await fill(service, "ours")
     url = place.logins["jobs"]
     assert list(verify(url, ROLLUPS, None, None, lambda *_: None)) == []
@@ -140,8 +147,11 @@ async def test_housekeeping_and_recomputation_need_the_jobs_login_only(service: 
     await database.open()
     now = datetime.now(UTC)
     try:
-        async with housekeeping(database, retention_days=30):
+        archive = Archive(tmp_path / "archive")
+        async with housekeeping(database, retention_days=30, archive=archive):
             pass
+        assert await RawRetention(database, archive, 3, lambda: now).run() > 0
+        assert list(verify(url, ROLLUPS, None, None, lambda *_: None, archive)) == []
         for work in (
             prune_expired(database, now=now),
             prune_audit(database, now=now),
@@ -169,6 +179,27 @@ async def test_a_report_needs_the_jobs_login_only(service: Api, place: Place) ->
     finally:
         await database.close()
     assert (made.json["report"]["status"], made.json["report"]["error"]) == ("succeeded", None)
+
+
+async def test_schedules_fire_with_the_jobs_login_and_are_paused_with_the_apis(service: Api, place: Place) -> None:
+    service.clock.now = utc_now()
+    owner = await registered(service)
+    member = await joined(owner)
+    home = owner.organization
+    made = [await person.ask("POST", SCHEDULES, DAILY, within=home) for person in (owner, member)]
+    removed = await owner.ask("DELETE", f"/api/v1/organizations/{home}/members/{member.id}")
+    assert ([reply.status for reply in made], removed.status) == ([201, 201], 204)
+    database = Database(place.logins["jobs"])
+    await database.open()
+    try:
+        await make_due(database, now=service.clock.now + timedelta(days=1))
+        assert await prune_dues(database, now=service.clock.now) >= 0
+    finally:
+        await database.close()
+    found = {one["paused"]: one["last"] for one in (await owner.ask("GET", SCHEDULES)).json["schedules"]}
+    assert found[True] == []
+    assert [due["status"] for due in found[False]] == ["made"]
+    assert (await owner.ask("DELETE", f"{SCHEDULES}/{made[0].json['schedule']['id']}")).status == 204
 
 
 async def test_a_login_reaches_nothing_beyond_its_roles(service: Api, place: Place) -> None:

@@ -22,7 +22,7 @@ GIB = 1024**3
 
 async def detailed(api: Api) -> Reply:
     reply = await api.get("/health/detailed")
-    parts = {"status", "database", "log", "workers", "dead_letters", "cache", "scheduler", "disk"}
+    parts = {"status", "database", "log", "workers", "dead_letters", "cache", "scheduler", "disk", "archive"}
     assert set(reply.json) == parts
     return reply
 

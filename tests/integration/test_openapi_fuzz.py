@@ -68,6 +68,14 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", "/api/v1/deployments"): {"service": "web", "version": "1", "environment": "production"},
     ("PATCH", "/api/v1/deployments/{id}"): {"status": "running"},
+    ("POST", "/api/v1/report-schedules"): {
+        "name": "fuzz",
+        "type": "performance",
+        "cron": "@daily",
+        "recipients": [{"kind": "store"}],
+        "paused": True,
+    },
+    ("PATCH", "/api/v1/report-schedules/{id}"): {"paused": True},
     ("PUT", "/api/v1/users/profile"): {"name": "Ada"},
     ("PATCH", "/users/{id}"): {"username": "ada"},
     ("POST", "/api/v1/organizations"): {"name": "Acme"},
@@ -88,6 +96,7 @@ NEVER_DONE = {
     ("DELETE", "/api/v1/organizations/{organization}/invitations/{invitation}"),
     ("POST", "/api/v1/invitations/accept"),
     ("DELETE", "/api/v1/api-keys/{key}"),
+    ("GET", "/api/v1/exports/{id}"),
     ("GET", "/api/v1/reports/{id}"),
     ("GET", "/api/v1/reports/{id}/progress"),
     ("DELETE", "/api/v1/reports/{id}"),
@@ -127,6 +136,13 @@ def target() -> Iterator[Target]:
             _, deployment, _ = service.request(
                 "/api/v1/deployments", {"service": "web", "version": "1", "environment": "test"}
             )
+            # One to look at, and one to be deleted.
+            kept, gone = [
+                service.request("/api/v1/report-schedules", BODIES["POST", "/api/v1/report-schedules"])[1]["schedule"][
+                    "id"
+                ]
+                for _ in range(2)
+            ]
             known = service.credentials
             login = {"email": known["admin_email"], "password": known["admin_password"]}
             _, token, _ = service.request("/api/auth/login", login)
@@ -135,6 +151,8 @@ def target() -> Iterator[Target]:
             places = {
                 "{organization}": me["organization"]["id"],
                 "deployments/{id}": deployment["id"],
+                "report-schedules/{id}/runs": kept,
+                "report-schedules/{id}": gone,
                 "users/{id}": me["account"],
             }
             with requests.Session() as session:

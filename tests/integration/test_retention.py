@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -14,11 +15,13 @@ from aggregators.definitions import ROLLUPS
 from front.maintenance import rebuild_command, verify_command
 from front.settings import InvalidSetting, Settings
 from jobs.retention import RawRetention
-from storage.database import Database
-from storage.raw_days import RawEventsGone
+from storage.archive import Archive, ArchiveUnavailable
+from storage.archive_write import archive_day
+from storage.database import JOBS_ROLE, Database, connect
+from storage.raw_days import RawEventsGone, drop_raw_days
 from storage.recompute import rebuild, verify
 from storage.sink import DatabaseSink
-from tests.integration.stored import count, organizations, rollup_rows, run, scalar
+from tests.integration.stored import count, found_differences, organizations, rollup_rows, rows, run, scalar
 from tests.one_pass import differences, one_pass
 from tests.samples import Sample, batches, system, trade, view
 
@@ -27,6 +30,12 @@ DAYS = [dt.datetime(2026, 3, day, 12, tzinfo=dt.UTC) for day in range(1, 11)]
 
 def quiet(*_: object) -> None:
     """No progress."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Archive:
+    """An empty archive."""
+    return Archive(tmp_path / "archive")
 
 
 @pytest.fixture
@@ -47,15 +56,16 @@ def written(url: str, samples: list[Sample], owners: list[UUID] | None = None) -
     return owners
 
 
-def archive(url: str, kind: str, *days: dt.datetime) -> None:
-    """What the archive writes once it holds a day: how many events, and up to which batch."""
-    for day in days:
-        run(
-            url,
-            f"insert into store.archived_day (kind, day, rows, batch) select '{kind}', '{day.date()}', count(*), max(batch)"
-            f" from store.event_{kind} where time >= '{day.date()} 00:00Z' and time < '{day.date()} 24:00Z'"
-            " on conflict (kind, day) do update set rows = store.archived_day.rows + excluded.rows, batch = excluded.batch",
-        )
+def archive(url: str, folder: Archive, kind: str, *days: dt.datetime) -> None:
+    """Archives these days of a kind, and no others."""
+    with connect(url, name="test", role=JOBS_ROLE) as connection:
+        for day in days:
+            archive_day(connection, folder, kind, day.date())
+
+
+async def drop(database: Database, folder: Archive) -> int:
+    """Drops what is older than three days and archived; how many days that was."""
+    return (await drop_raw_days(database, DAYS[6].date(), folder))[0]
 
 
 def left(url: str, kind: str) -> list[int]:
@@ -78,83 +88,110 @@ class Calendar:
         return self.now
 
 
-async def test_only_days_that_are_old_and_archived_whole_are_dropped(database_url: str, database: Database) -> None:
+async def test_only_days_that_are_old_and_archived_whole_are_dropped(
+    database_url: str, database: Database, folder: Archive
+) -> None:
     samples = [system(f"s{day.day}", time=day.isoformat()) for day in DAYS]
     samples += [trade(f"t{day.day}", closed_at=day.isoformat(), opened_at=day.isoformat()) for day in DAYS]
     owners = written(database_url, samples)
     before = rollup_rows(database_url, owners)
-    retention = RawRetention(database, 3, Calendar(DAYS[9]))
-    with capture_logs() as logs:
-        assert await retention.run() == 0
-    assert [(log["event"], log["kinds"]) for log in logs] == [("raw_events_kept", ["system", "trade"])]
+    assert await drop_raw_days(database, DAYS[6].date(), folder) == (0, ["system", "trade"])
     assert (count(database_url, "system"), count(database_url, "trade")) == (10, 10)
 
-    archive(database_url, "system", *DAYS)
-    archive(database_url, "trade", DAYS[1])
+    archive(database_url, folder, "system", *DAYS)
+    archive(database_url, folder, "trade", DAYS[1])
     written(database_url, [system("late", time=DAYS[2].isoformat())], owners)
-    with capture_logs() as logs:
-        assert await retention.run() == 6
-    assert logs == []
+    assert await drop(database, folder) == 6
     # The seventh is three days old and stays; the third got an event that the archive has not.
     assert left(database_url, "system") == [3, 7, 8, 9, 10]
     assert left(database_url, "trade") == [1, 3, 4, 5, 6, 7, 8, 9, 10]
-    assert await retention.run() == 0
-    archive(database_url, "system", DAYS[2])
-    assert await retention.run() == 1
+    assert await drop(database, folder) == 0
+    archive(database_url, folder, "system", DAYS[2])
+    assert await drop(database, folder) == 1
     assert left(database_url, "system") == [7, 8, 9, 10]
     late = system("late", time=DAYS[2].isoformat())
     assert differences(one_pass([*samples, late], owners), rollup_rows(database_url, owners)) == []
     assert before != rollup_rows(database_url, owners)
 
 
+async def test_an_event_whose_batch_was_numbered_before_the_archived_ones_is_kept(
+    database_url: str, database: Database, folder: Archive
+) -> None:
+    # A sink reserves the numbers of its next batches. Another's batches may be archived before it uses them.
+    owners = organizations(database_url, 1)
+    slow, quick = DatabaseSink(database_url, ROLLUPS), DatabaseSink(database_url, ROLLUPS)
+    slow.write(batches([system("first", time=DAYS[9].isoformat())], owners))
+    quick.write(batches([system("quick", time=DAYS[0].isoformat())], owners))
+    archive(database_url, folder, "system", DAYS[0])
+    slow.write(batches([system("slow", time=DAYS[0].isoformat())], owners))
+    slow.close()
+    quick.close()
+    numbers = dict(rows(database_url, "select id, batch from store.event_system"))
+    assert numbers["slow"] < numbers["quick"]
+    assert await drop(database, folder) == 0
+    archive(database_url, folder, "system", DAYS[0])
+    assert await drop(database, folder) == 1
+    assert found_differences(database_url, folder) == []
+    assert scalar(database_url, "select sum(rows) from store.archived_file") == 2
+
+
 async def test_an_event_that_is_late_for_a_dropped_day_counts_and_is_dropped_once_it_is_archived(
-    database_url: str, database: Database
+    database_url: str, database: Database, folder: Archive
 ) -> None:
     samples = [system("a", time=DAYS[0].isoformat())]
     owners = written(database_url, samples)
-    archive(database_url, "system", DAYS[0])
-    retention = RawRetention(database, 3, Calendar(DAYS[9]))
+    retention = RawRetention(database, folder, 3, Calendar(DAYS[9]))
     assert await retention.run() == 1
     late = system("b", 5.0, time=DAYS[0].isoformat())
     written(database_url, [late, *samples], owners)
     assert differences(one_pass([*samples, late], owners), rollup_rows(database_url, owners)) == []
-    assert await retention.run() == 0
+    assert await drop(database, folder) == 0
     assert count(database_url, "system") == 1
-    archive(database_url, "system", DAYS[0])
-    assert scalar(database_url, "select rows from store.archived_day") == 2
     assert await retention.run() == 1
+    assert scalar(database_url, "select (rows, dropped_rows, files)::text from store.archived_day") == "(2,2,2)"
     assert count(database_url, "system") == 0
+    assert await retention.run() == 0
 
 
-async def test_what_waits_for_the_archive_is_told_once_a_day(database_url: str, database: Database) -> None:
+async def test_what_cannot_be_archived_is_kept_and_told_of(
+    database_url: str, database: Database, tmp_path: Path
+) -> None:
     written(database_url, [system("a", time=DAYS[0].isoformat())])
+    (tmp_path / "file").write_text("no folder")
     clock = Calendar(DAYS[9])
-    retention = RawRetention(database, 3, clock)
-    told = []
-    for _ in range(30):
-        with capture_logs() as logs:
+    retention = RawRetention(database, Archive(tmp_path / "file"), 3, clock)
+    told: list[list[str]] = []
+    for _ in range(26):
+        with capture_logs() as logs, pytest.raises(ArchiveUnavailable, match=r"folder .*/file: "):
             await retention.run()
-        told.append(len(logs))
+        told.append([log["event"] for log in logs])
         clock.now += dt.timedelta(hours=1)
-    assert told == [1, *[0] * 23, 1, *[0] * 5]
+    assert told == [
+        ["archive_failed", "raw_events_kept"] if hour in (0, 24) else ["archive_failed"] for hour in range(26)
+    ]
+    assert count(database_url, "system") == 1
+    state = "select (oldest_waiting, days_waiting)::text from store.archive_state"
+    assert scalar(database_url, state) == "(2026-03-01,1)"
 
 
 async def test_a_range_of_which_raw_events_are_gone_is_refused_and_its_rollups_stay(
-    database_url: str, database: Database
+    database_url: str, database: Database, folder: Archive
 ) -> None:
     samples = [view(f"v{day.day}", "like", time=day, user_id=f"u{day.day}") for day in DAYS]
     samples += [system(f"s{day.day}", time=day.isoformat()) for day in DAYS]
     owners = written(database_url, samples)
-    archive(database_url, "view", *DAYS[:3])
-    archive(database_url, "system", *DAYS[:3])
-    assert await RawRetention(database, 3, Calendar(DAYS[9])).run() == 6
+    archive(database_url, folder, "view", *DAYS[:3])
+    archive(database_url, folder, "system", *DAYS[:3])
+    assert await drop(database, folder) == 6
     with pytest.raises(RawEventsGone, match=r"\(system\) of 2026-03-02 to 2026-03-03 are no longer"):
         list(verify(database_url, ROLLUPS, DAYS[1], DAYS[9], quiet))
     with pytest.raises(RawEventsGone, match="2026-03-01 to 2026-03-03"):
         rebuild(database_url, ROLLUPS, DAYS[0], None, quiet)
-    settings = Settings(database_url=database_url)
+    # Books that lost a file are no archive either.
+    run(database_url, "delete from store.archived_file where day = '2026-03-02'")
+    settings = Settings(database_url=database_url, archive=folder.folder)
     for command in (verify_command, rebuild_command):
-        with pytest.raises(InvalidSetting, match="--from: the raw events"):
+        with pytest.raises(InvalidSetting, match=r"--from: the raw events \(system\) of 2026-03-02 are"):
             command(settings, DAYS[0], None, [], Console(quiet=True))
     expected = one_pass(samples, owners)
     assert differences(expected, rollup_rows(database_url, owners)) == []
@@ -166,8 +203,7 @@ async def test_a_range_of_which_raw_events_are_gone_is_refused_and_its_rollups_s
         assert list(verify(database_url, ROLLUPS, None, None, quiet)) == []
         rebuild(database_url, ROLLUPS, None, None, quiet)
     assert {(log["event"], log["rollup"], log["days"]) for log in logs} == {
-        ("days_left_out", "system_metrics", 3),
-        ("days_left_out", "video_engagement", 3),
+        ("days_left_out", rollup, 3) for rollup in concerned
     }
     assert differences(expected, rollup_rows(database_url, owners)) == []
     assert scalar(database_url, "select count(*) from store.video_reaction") == 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -16,6 +17,7 @@ from aggregators.definitions import ROLLUPS
 from aggregators.definitions.system import SYSTEM_METRICS
 from aggregators.definitions.trade import TRADE_PNL
 from storage import migrate as migrating
+from storage.archive import Archive
 from storage.database import Database, connect
 from storage.edition import create_extension, detect, edition
 from storage.migrate import migrate
@@ -154,14 +156,15 @@ def test_an_event_a_year_late_counts_like_any_other(database_url: str) -> None:
     assert found_differences(database_url) == []
 
 
-async def test_retention_drops_whole_chunks(database_url: str) -> None:
+async def test_retention_drops_whole_chunks(database_url: str, tmp_path: Path) -> None:
+    folder = Archive(tmp_path / "archive")
     owners = organizations(database_url, 1)
     written(database_url, mixture(days=4), owners)
     for day in range(3):
-        archive(database_url, "trade", START + dt.timedelta(days=day))
+        archive(database_url, folder, "trade", START + dt.timedelta(days=day))
     database = Database(database_url)
     await database.open()
-    dropped, kept = await drop_raw_days(database, (START + dt.timedelta(days=2)).date())
+    dropped, kept = await drop_raw_days(database, (START + dt.timedelta(days=2)).date(), folder)
     await database.close()
     assert (dropped, kept) == (2, ["enterprise", "system", "view"])
     starts = "select range_start from timescaledb_information.chunks where hypertable_name = 'event_trade' order by 1"

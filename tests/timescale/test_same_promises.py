@@ -3,6 +3,12 @@
 A subset, so that the run stays short: those whose statements meet the tables that are cut into chunks.
 """
 
+from tests.integration.test_archive import (
+    test_a_late_event_of_an_archived_day_is_appended,
+    test_archived_and_dropped_days_are_verified_and_rebuilt_as_if_they_were_there,
+    test_every_column_of_random_events_survives_exactly,
+    test_who_reads_both_places_is_not_passed_by_a_drop,
+)
 from tests.integration.test_creator_boards import test_every_board_agrees_with_a_count_of_the_events
 from tests.integration.test_declarations import test_migrating_again_changes_nothing
 from tests.integration.test_event_stream import (
@@ -40,8 +46,11 @@ from tests.integration.test_trade_analytics import record, test_figures_over_tim
 __all__ = [
     "record",
     "test_a_group_larger_than_the_memory_of_the_tail_comes_whole",
+    "test_a_late_event_of_an_archived_day_is_appended",
     "test_a_process_killed_in_the_middle_of_a_step",
+    "test_archived_and_dropped_days_are_verified_and_rebuilt_as_if_they_were_there",
     "test_every_board_agrees_with_a_count_of_the_events",
+    "test_every_column_of_random_events_survives_exactly",
     "test_every_event_comes_once_in_feed_order_whatever_breaks",
     "test_every_trade_comes_once_the_latest_first",
     "test_figures_over_time_and_by_group",
@@ -60,4 +69,5 @@ __all__ = [
     "test_viewers_and_actions_agree_with_a_count_of_the_raw_events",
     "test_what_comes_late_is_gathered_too",
     "test_what_is_read_is_what_was_refreshed_and_says_so",
+    "test_who_reads_both_places_is_not_passed_by_a_drop",
 ]

@@ -124,6 +124,14 @@ def test_everything_has_a_healthcheck_and_what_must_last_a_volume() -> None:
         assert (ROOT / place).exists(), place
 
 
+def test_the_scheduler_archives_into_a_volume_that_the_api_reads() -> None:
+    for name in ("api", "scheduler"):
+        assert OURS[name]["environment"]["STREAMGAUGE_ARCHIVE"] == "/archive"
+        assert "streamgauge-archive:/archive" in OURS[name]["volumes"]
+    # A new volume takes its owner from the image.
+    assert re.search(r"install -d -o streamgauge .* /archive$", DOCKERFILE, re.MULTILINE)
+
+
 def test_prometheus_reads_every_process_of_ours_where_it_serves() -> None:
     ports = {"api": 8000} | {
         name: int(OURS[name]["environment"]["STREAMGAUGE_METRICS_PORT"]) for name in ("worker", "scheduler")

@@ -1,0 +1,75 @@
+"""What exports may take: how many at once, how long, how slow a reader, how much of the disk; and the threads that make them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from api.errors import Problem
+
+WorkbookWriter = Callable[[Path, str, Sequence[tuple[str, str, bool]], Sequence[Path], str, Callable[[], bool]], None]
+"""Writes a workbook of one sheet: where, its name; the columns (name, kind, whether its exact text stands beside it); Arrow files with the
+rows; the zone of times; whether it is given up. It blocks."""
+
+
+@dataclass(frozen=True)
+class ExportBounds:
+    """Of one process. `per_organization`: exports of one at once. `longest_s`: of one export, from its question to its last byte.
+
+    `statement_s`: until its first rows are there. A reader is waited for `grace_s` at most, less where they took fewer than `least_rate`
+    bytes a second so far. `spool_bytes`: of the disk, for one that is made before it is sent. `sheet_rows`: of a workbook.
+    """
+
+    at_once: int = 4
+    per_organization: int = 2
+    longest_s: float = 900.0
+    statement_s: float = 50.0
+    grace_s: float = 30.0
+    least_rate: int = 32_768
+    spool_bytes: int = 4 * 1024**3
+    sheet_rows: int = 1_048_575
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the database may hear nothing: as long as a reader may be waited for, and some more."""
+        return self.grace_s + 10
+
+
+class Slots:
+    """The exports of a process that are under way."""
+
+    def __init__(self, bounds: ExportBounds) -> None:
+        self._bounds = bounds
+        self._taken: Counter[UUID] = Counter()
+        # One thread: what it computes holds Python's lock in turns with the event loop, and more of them would hold it up longer.
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="exports")
+        # What writes a whole file leaves the lock alone, and takes long: nobody's next rows wait for it.
+        self.writers = ThreadPoolExecutor(bounds.at_once, thread_name_prefix="export-writer")
+
+    def close(self) -> None:
+        """Ends the threads, once each has done what it is at."""
+        self.thread.shutdown(wait=False)
+        self.writers.shutdown(wait=False)
+
+    @contextmanager
+    def slot(self, organization: UUID) -> Iterator[None]:
+        """A place among them until the block ends. Raises Problem 429 or 503."""
+        later = {"Retry-After": "10"}
+        if self._taken[organization] >= self._bounds.per_organization:
+            raise Problem(
+                429, f"{self._bounds.per_organization} exports of this organization are under way", headers=later
+            )
+        if self._taken.total() >= self._bounds.at_once:
+            raise Problem(503, "as many exports as may be are under way", headers=later)
+        self._taken[organization] += 1
+        try:
+            yield
+        finally:
+            self._taken[organization] -= 1
+            if not self._taken[organization]:
+                del self._taken[organization]
