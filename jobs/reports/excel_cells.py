@@ -57,6 +57,8 @@ class Styles:
             look = {"num_format": number_format(kind, unit, digits)} | ({"bold": True, "top": 1} if total else {})
             if kind == "text":
                 look["num_format"] = "@"
+            if kind in ("date", "time"):
+                look["align"] = "left"  # as their header is
             self._made[key] = self._book.add_format(look)
         return self._made[key]
 
