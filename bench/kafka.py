@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import subprocess
 import sys
@@ -41,19 +42,29 @@ class Draining:
 
 
 def drain(
-    service: Scaled, kind: str, events: Callable[[int, int], Iterator[dict[str, Any]]], *, count: int, runs: int
+    service: Scaled,
+    kind: str,
+    events: Callable[[int, int], Iterator[dict[str, Any]]],
+    *,
+    count: int,
+    runs: int,
+    workers: int = 1,
+    first: int = 0,
 ) -> Draining:
-    """Fills the topic by HTTP while no worker runs, then starts one and watches it. The first run warms up and is not counted."""
+    """Fills the topic by HTTP while no worker runs, then starts some and watches them. The first run warms up and is not counted.
+
+    `first` is the number of the first event: those before were counted already.
+    """
     rates, copies, sizes = [], [], []
-    first = 0
     for run in range(runs + 1):
         size = count if run else count // 4
         sent = bodies(events(first, size))
         copied = copy_alone(service.database_url, kind, service.organization, sent)
         publish(service, sent)
-        with service.worker() as pid:
+        with contextlib.ExitStack() as stack:
+            pids = [stack.enter_context(service.worker()) for _ in range(workers)]
             moments = wait_for_count(service, kind, first + size)
-            sizes.append(psutil.Process(pid).memory_info().rss / 1e6)
+            sizes.append(max(psutil.Process(pid).memory_info().rss / 1e6 for pid in pids))
         first += size
         # From the first commit on, so that neither the start of the process nor the joining of the group is in it.
         (began, before), (ended, after) = moments[1] if moments[0][1] < first - size + 1 else moments[0], moments[-1]

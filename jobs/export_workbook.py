@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import xlsxwriter
 
-from jobs.reports.excel import EXACT, cell_text, sheet_name
+from jobs.reports.excel_cells import EXACT, cell_text, sheet_name
 
 Column = tuple[str, str, bool]
 """Its name, what it is (time, text, integer, decimal or float), and whether its exact text has a column beside it."""

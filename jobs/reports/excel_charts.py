@@ -39,6 +39,12 @@ def draw_charts(book: Workbook, sheet: Worksheet, data: Worksheet, charts: list[
         sheet.insert_chart(number * _LINES_A_CHART, 0, _drawing(book, data.get_name(), chart, first))
 
 
+def print_whole(sheet: Worksheet, charts: int) -> None:
+    """Prints two charts a page, so that none is cut."""
+    sheet.set_print_scale(80)
+    sheet.set_h_pagebreaks([at * _LINES_A_CHART for at in range(2, charts, 2)])
+
+
 def _point(data: Worksheet, row: int, first: int, chart: Chart, date: Any) -> None:
     label = chart.labels[row]
     if isinstance(label, dt.date):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -34,12 +35,11 @@ async def pnl_statement(source: Source, parameters: ReportParameters) -> Made:
         TRADE_PNL, _DAILY, ("currency",), grain="1d", filters=parameters.filters
     ):
         daily.setdefault(currency, {})[time] = values
-    room = parameters.appendix
+    shares = fair_shares(parameters.appendix, [row[1] for row in totals])
     sections: list[Section] = []
     advice: list[Recommendation] = []
-    for currency, *values in totals:
-        section, found, listed = await _currency(source, parameters, currency, values, daily.get(currency, {}), room)
-        room -= listed
+    for (currency, *values), room in zip(totals, shares, strict=True):
+        section, found = await _currency(source, parameters, currency, values, daily.get(currency, {}), room)
         sections.append(section)
         advice += found
     filters = [f"{key} is {' or '.join(map(repr, allowed))}" for key, allowed in sorted(parameters.filters.items())]
@@ -51,6 +51,16 @@ async def pnl_statement(source: Source, parameters: ReportParameters) -> Made:
     if filters:
         notes.insert(0, f"Only trades of which {', and '.join(filters)}.")
     return Made("P&L statement", _summary(totals), tuple(sections), most_urgent_first(advice), tuple(notes))
+
+
+def fair_shares(room: int, wanted: Sequence[int]) -> list[int]:
+    """What each gets of a room: all that it wants, or as much as any other, give or take one."""
+    shares = [0] * len(wanted)
+    least_first = sorted(range(len(wanted)), key=lambda at: (wanted[at], -at))
+    for done, at in enumerate(least_first):
+        shares[at] = min(wanted[at], room // (len(wanted) - done))
+        room -= shares[at]
+    return shares
 
 
 def _summary(totals: list[list[Any]]) -> str:
@@ -69,8 +79,8 @@ async def _currency(
     values: list[Any],
     found: dict[dt.datetime, list[Any]],
     room: int,
-) -> tuple[Section, list[Recommendation], int]:
-    """The section of a currency, what the rules say of it, and how many trades its appendix lists."""
+) -> tuple[Section, list[Recommendation]]:
+    """The section of a currency, with at most `room` trades in its appendix, and what the rules say of it."""
     days = sorted({*source.span.days(), *found})
     nothing = [0] * len(_DAILY)
     rows = [found.get(day, nothing) for day in days]
@@ -114,7 +124,7 @@ async def _currency(
         charts,
         (_by_day(dates, rows, record, currency), *tables, *([listed] if listed is not None else [])),
     )
-    return section, _advice(total, record, symbols, net_at, currency), len(listed.rows) if listed is not None else 0
+    return section, _advice(total, record, symbols, net_at, currency)
 
 
 def _amount(value: Any) -> Decimal:

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from python_calamine import CalamineWorkbook
 
 from jobs.reports.encode_json import to_json
-from jobs.reports.excel import DIGITS, EXACT, significant_digits, to_excel
-from jobs.reports.excel import sheet_name as named
+from jobs.reports.excel import to_excel
+from jobs.reports.excel_cells import DIGITS, EXACT, significant_digits
+from jobs.reports.excel_cells import sheet_name as named
 from jobs.reports.report import BadReport, Kpi, Report, ReportColumn, ReportTable, Section
 from tests.reports_samples import HOSTILE, NOW, drawn_charts, listing, report, reports
 
