@@ -26,6 +26,8 @@ REPORT_OVER = "streamgauge_report_over"
 """A report's run succeeded, failed or was cancelled; the payload is its id."""
 REPORT_MOVED = "streamgauge_report_moved"
 """A report's run came a step further, the payload is its id; or an organization's line of them did, the payload is that one's id."""
+REPORT_DELIVERY = "streamgauge_report_delivery"
+"""A report is to be handed over, or an alert to be told; the payload is the run's id."""
 
 _SILENT_S = 30.0
 _START_S = 5.0

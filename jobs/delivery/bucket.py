@@ -1,0 +1,67 @@
+"""Reports in a bucket of S3, or of what speaks its protocol. The only place that knows obstore."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import ClientConfig, S3Store
+
+from jobs.delivery.handover import Handover, NotDelivered
+from jobs.delivery.object_name import object_name
+
+ANSWER_S = 60
+
+
+@dataclass(frozen=True)
+class BucketPlace:
+    """Which bucket, what its objects' names start with, and who asks.
+
+    `endpoint` is None for Amazon's own. Without keys they are looked for where Amazon's own programs look: in the machine's role.
+    """
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str | None = None
+    region: str | None = None
+    access_key: str | None = None
+    secret_key: str | None = field(default=None, repr=False)
+
+
+class ReportBucket:
+    """A bucket that reports are stored in."""
+
+    def __init__(self, place: BucketPlace) -> None:
+        given = {
+            "endpoint": place.endpoint,
+            "region": place.region,
+            "access_key_id": place.access_key,
+            "secret_access_key": place.secret_key,
+        }
+        client: ClientConfig = {
+            "allow_http": (place.endpoint or "").startswith("http://"),
+            "timeout": dt.timedelta(seconds=ANSWER_S),
+            "connect_timeout": dt.timedelta(seconds=10),
+        }
+        self._store = S3Store(
+            place.bucket,
+            prefix=place.prefix or None,
+            client_options=client,
+            # Trying again is the deliverer's business, which has it in the database.
+            retry_config={"max_retries": 0, "retry_timeout": dt.timedelta(seconds=1)},
+            **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
+        )
+
+    async def hand_over(self, handover: Handover) -> None:
+        """Returns once the object is stored. Raises NotDelivered: a key is put right, a bucket is made."""
+        data = await handover.artefact()
+        kind = handover.run.content_type or "application/octet-stream"
+        try:
+            await obstore.put_async(
+                self._store, object_name(handover), data, attributes={"Content-Type": kind}, use_multipart=False
+            )
+        except (BaseError, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise NotDelivered(f"the bucket does not take it: {reason}") from error
