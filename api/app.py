@@ -22,6 +22,7 @@ from api import (
     openapi,
     performance,
     query,
+    report_deliveries,
     report_progress,
     reports,
     users,
@@ -66,6 +67,7 @@ def all_routes(services: Services) -> list[Route]:
         *trades.ROUTES,
         *reports.ROUTES,
         *report_progress.ROUTES,
+        *report_deliveries.ROUTES,
         *leaderboards.ROUTES,
         *users.ROUTES,
         *auth_routes(

@@ -41,7 +41,7 @@ async def fill(api: Api, mark: str) -> None:
 
 
 async def manage(api: Api) -> None:
-    """A member, an invitation, an entry of the audit trail and a report in the organization, which has a key already."""
+    """A member, an invitation, an entry of the audit trail, a report and a delivery of it in the organization, which has a key already."""
     database, by = api.services.database, Actor(None, "ours", None, NOON)
     account = await identity.create_account(database, new_address("manager"), "hash")
     await identity.create_membership(database, account, api.organization, "owner")
@@ -51,6 +51,12 @@ async def manage(api: Api) -> None:
     asked = {"type": "performance", "format": "json"}
     reply = await api.request("POST", "/api/v1/reports?wait=0", json=asked)
     assert reply.status == 202, reply.text
+    async with database.jobs() as connection:
+        await connection.execute(
+            "insert into store.report_delivery (organization, id, run, place, recipient, next_at, created_at)"
+            ' values (%s, gen_random_uuid(), %s, 0, \'{"kind": "store"}\', %s, %s)',
+            (api.organization, reply.json["report"]["id"], NOON, NOON),
+        )
 
 
 async def test_no_answer_holds_a_byte_of_anothers(api: Api) -> None:

@@ -74,6 +74,8 @@ ALLOWED: dict[str, Mapping[str, int]] = {
     "GET /api/v1/reports/{id}": READ,
     "GET /api/v1/reports/{id}/progress": READ,
     "DELETE /api/v1/reports/{id}": READ,
+    "GET /api/v1/reports/{id}/deliveries": READ,
+    "POST /api/v1/reports/{id}/deliveries/{delivery}/retry": READ,
     "GET /api/v1/reports/{id}/download": BLIND,
     "GET /users/{id}": READ,
     "PATCH /users/{id}": PERSON,
