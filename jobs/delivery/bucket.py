@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import ClientConfig, S3Store
+from obstore.store import S3Store
 
 from jobs.delivery.handover import Handover, NotDelivered
 from jobs.delivery.object_name import object_name
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
 
 ANSWER_S = 60
 
@@ -56,12 +61,17 @@ class ReportBucket:
 
     async def hand_over(self, handover: Handover) -> None:
         """Returns once the object is stored. Raises NotDelivered: a key is put right, a bucket is made."""
-        data = await handover.artefact()
         kind = handover.run.content_type or "application/octet-stream"
+        await self.store(object_name(handover), await handover.artefact(), kind)
+
+    async def store(self, name: str, data: bytes, content_type: str) -> None:
+        """Stores an object, in place of one of that name. Raises NotDelivered."""
         try:
-            await obstore.put_async(
-                self._store, object_name(handover), data, attributes={"Content-Type": kind}, use_multipart=False
+            # Its blocking form, in a thread: the other may have an answer for an interpreter that has ended, which aborts the process.
+            await asyncio.to_thread(
+                obstore.put, self._store, name, data, attributes={"Content-Type": content_type}, use_multipart=False
             )
         except (BaseError, OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
+            # The first line says it; below it stands what only its makers understand.
+            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
             raise NotDelivered(f"the bucket does not take it: {reason}") from error
