@@ -34,7 +34,7 @@ def letter(handover: Handover, *, sender: Address, recipient: Address, attached:
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     lines = list(_lines(handover, attached is not None))
-    mail.set_content("\n".join(_text(line) for line in lines) + "\n")
+    mail.set_content(_plain(lines))
     mail.add_alternative(_page(lines), subtype="html")
     if attached is not None:
         kind, _, subtype = (handover.run.content_type or "application/octet-stream").partition(";")[0].partition("/")
@@ -82,17 +82,22 @@ def _figures(metrics: Mapping[str, Any], within: str = "") -> Iterator[tuple[str
             yield title, MISSING if value is None else _one_line(str(value))
 
 
-def _text(line: tuple[str, ...]) -> str:
-    match line:
-        case ("title", title):
-            return f"{title}\n{'=' * len(title)}"
-        case ("figure", name, value):
-            return f"  {name}: {value}"
-        case ("link", says, address):
-            return f"\n{says}:\n{address}"
-        case (_, text):
-            return f"\n{text}\n"
-    raise AssertionError(line)
+def _plain(lines: list[tuple[str, ...]]) -> str:
+    """The lines as text, paragraphs apart; figures are one."""
+    parts: list[str] = []
+    for before, line in zip([("", ""), *lines], lines, strict=False):
+        match line:
+            case ("title", title):
+                parts.append(f"{title}\n{'=' * len(title)}")
+            case ("figure", name, value) if before[0] == "figure":
+                parts[-1] += f"\n  {name}: {value}"
+            case ("figure", name, value):
+                parts.append(f"  {name}: {value}")
+            case ("link", says, address):
+                parts.append(f"{says}:\n{address}")
+            case (_, text):
+                parts.append(text)
+    return "\n\n".join(parts) + "\n"
 
 
 def _page(lines: list[tuple[str, ...]]) -> str:
