@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.headerregistry import Address
@@ -24,6 +25,8 @@ from jobs.delivery.webhook import WebhookPoster
 from storage.database import Database
 from storage.report_links import DownloadLinks, download_key
 
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}").fullmatch
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/?|https?://\[[0-9a-f:]+\](?::[0-9]{1,5})?/?").fullmatch
 _STARTTLS = {"true": True, "false": False, "auto": None}
 
 
@@ -101,8 +104,13 @@ def _store(settings: Settings) -> Channel | None:
     from jobs.delivery.bucket import BucketPlace, ReportBucket
 
     bucket, _, prefix = place.removeprefix("s3://").partition("/")
-    if not bucket:
+    if not _BUCKET(bucket):
         raise InvalidSetting(f"{variable('report_store')}: expected s3://bucket/prefix")
+    if settings.s3_endpoint is not None and not _ENDPOINT(settings.s3_endpoint):
+        raise InvalidSetting(f"{variable('s3_endpoint')}: expected an address, as https://s3.example.com")
+    region = settings.s3_region or "us-east-1"
+    if not _BUCKET(region):
+        raise InvalidSetting(f"{variable('s3_region')}: expected a region, as eu-central-1")
     if (settings.s3_access_key is None) != (settings.s3_secret_key is None):
         raise InvalidSetting(f"{variable('s3_access_key')}, {variable('s3_secret_key')}: are needed together")
     return ReportBucket(
@@ -110,7 +118,7 @@ def _store(settings: Settings) -> Channel | None:
             bucket,
             prefix.strip("/"),
             endpoint=settings.s3_endpoint,
-            region=settings.s3_region,
+            region=region,
             access_key=settings.s3_access_key,
             secret_key=settings.s3_secret_key,
         )

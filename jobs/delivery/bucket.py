@@ -30,7 +30,7 @@ class BucketPlace:
     bucket: str
     prefix: str = ""
     endpoint: str | None = None
-    region: str | None = None
+    region: str = "us-east-1"
     access_key: str | None = None
     secret_key: str | None = field(default=None, repr=False)
 
@@ -39,12 +39,7 @@ class ReportBucket:
     """A bucket that reports are stored in."""
 
     def __init__(self, place: BucketPlace) -> None:
-        given = {
-            "endpoint": place.endpoint,
-            "region": place.region,
-            "access_key_id": place.access_key,
-            "secret_access_key": place.secret_key,
-        }
+        keys = {"access_key_id": place.access_key, "secret_access_key": place.secret_key}
         client: ClientConfig = {
             "allow_http": (place.endpoint or "").startswith("http://"),
             "timeout": dt.timedelta(seconds=ANSWER_S),
@@ -56,7 +51,10 @@ class ReportBucket:
             client_options=client,
             # Trying again is the deliverer's business, which has it in the database.
             retry_config={"max_retries": 0, "retry_timeout": dt.timedelta(seconds=1)},
-            **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
+            # Said even where they are the usual ones: it would take them from the environment, and panics where they are empty there.
+            aws_endpoint_url_s3=place.endpoint or f"https://s3.{place.region}.amazonaws.com",
+            region=place.region,
+            **{name: value for name, value in keys.items() if value is not None},  # type: ignore[arg-type]
         )
 
     async def hand_over(self, handover: Handover) -> None:

@@ -200,6 +200,9 @@ def test_ways_that_are_set_up_halfway_are_refused() -> None:
         (Settings(mail_from="a@b.org"), "STREAMGAUGE_SMTP_URL"),
         (Settings(report_store="ftp://h/x"), "STREAMGAUGE_REPORT_STORE"),
         (Settings(report_store="s3:///x"), "STREAMGAUGE_REPORT_STORE"),
+        (Settings(report_store="s3://a b"), "STREAMGAUGE_REPORT_STORE"),
+        (Settings(report_store="s3://b", s3_endpoint="h:9000"), "AWS_ENDPOINT_URL_S3"),
+        (Settings(report_store="s3://b", s3_region="eu central"), "AWS_REGION"),
         (Settings(report_store="s3://b", s3_access_key="k"), "AWS_SECRET_ACCESS_KEY"),
     ):
         with pytest.raises(InvalidSetting, match=name):
