@@ -64,6 +64,7 @@ class Mailer:
             try:
                 await client.send_message(mail, sender=self._sender.addr_spec, recipients=[recipient.addr_spec])
             finally:
+                # Without a word of farewell: to wait for its answer would be to wait with the yes uncommitted.
                 client.close()
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise _refusal(error.recipients[0].code, error.recipients[0].message) from error

@@ -18,11 +18,11 @@ on conflict (key) do nothing;
 select pg_notify(%(channel)s, %(id)s::text);
 
 -- name: exhausted
--- Whoever handed these over ended each time.
+-- Whoever handed these over ended each time, or was stopped at the last one.
 update store.report_delivery
 set status = 'dead', error = 'the process that handed it over ended each time it was tried', dead_at = %(now)s, deaths = deaths + 1,
     claimed_by = null, lease = null
-where status = 'waiting' and lease < clock_timestamp() and attempts >= %(most)s
+where status = 'waiting' and (lease is null or lease < clock_timestamp()) and attempts >= %(most)s
 returning organization, run, place, deaths, recipient ->> 'kind' as kind;
 
 -- name: claim

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.request
 from pathlib import Path
+from uuid import uuid4
 
 from tests.integration.api_service import free_port, running, utc_now
 from tests.integration.delivery_service import FILE, finished, later
@@ -57,3 +58,24 @@ def _read(url: str) -> str:
     with urllib.request.urlopen(url, timeout=10) as answer:
         text: str = answer.read().decode()
     return text
+
+
+async def test_with_kafka_the_alert_goes_through_kafka(database_url: str, kafka: str, tmp_path: Path) -> None:
+    environment = {
+        "DATABASE_URL": database_url,
+        "KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "STREAMGAUGE_TOPIC_PREFIX": f"alerts-{uuid4().hex[:8]}",
+    }
+    async with running(database_url) as api:
+        api.clock.now = utc_now()
+        await finished(api, database_url, MAIL)
+        processes = [command(name, data=tmp_path / name, environment=environment) for name in ("scheduler", "worker")]
+        try:
+            assert await settled(database_url, seconds=60) == ["dead"]
+            later(api, minutes=2)
+            await until_alerts(api, "report_deliveries_dead", [[1, 1]], seconds=60)
+        finally:
+            for process in processes:
+                process.terminate()
+            outputs = [(await asyncio.to_thread(process.communicate, None, 30))[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], outputs

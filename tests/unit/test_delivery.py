@@ -144,7 +144,17 @@ def test_an_objects_name_is_the_same_for_the_same_run_and_never_leaves_its_folde
             (one, False)
             for one in ("100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1%eth0", "fc00::1")
         ),
-        *((one, False) for one in ("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1")),
+        *(
+            (one, False)
+            for one in (
+                "::ffff:127.0.0.1",
+                "64:ff9b::7f00:1",
+                "64:ff9b:1::7f00:1",
+                "::7f00:1",
+                "2002:7f00:1::",
+                "ff02::1",
+            )
+        ),
         ("::ffff:93.184.216.34", True),
         ("64:ff9b::5db8:d822", True),
     ],
