@@ -22,6 +22,7 @@ from api import (
     openapi,
     performance,
     query,
+    report_deliveries,
     report_progress,
     report_schedules,
     reports,
@@ -71,6 +72,7 @@ def all_routes(services: Services) -> list[Route]:
         *reports.ROUTES,
         *report_progress.ROUTES,
         *report_schedules.ROUTES,
+        *report_deliveries.ROUTES,
         *leaderboards.ROUTES,
         *users.ROUTES,
         *auth_routes(

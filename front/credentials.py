@@ -26,6 +26,13 @@ def jwt_secret(settings: Settings) -> bytes:
     return path.read_text("utf-8").strip().encode()
 
 
+def known_jwt_secret(settings: Settings) -> bytes | None:
+    """The same where there is one. A process beside the API's makes none: it would be another than theirs."""
+    if settings.jwt_secret is None and not (settings.data / "jwt_secret").exists():
+        return None
+    return jwt_secret(settings)
+
+
 def _write_private(path: Path, text: str) -> None:
     """Writes a file that only its owner may read, whole or not at all."""
     temporary = path.with_name(path.name + ".new")

@@ -25,15 +25,16 @@ from api.auth.passwords import Passwords
 from api.disk import Disk
 from api.exports.bounds import ExportBounds
 from api.observation import Observation
-from api.report_links import download_key
 from api.serve import require_free, serving
 from api.services import Services
 from api.stream.hub import Hub
 from front import kafka
+from front.alert_log import publish_to
 from front.bounds import bounds, connection_times
 from front.caching import response_cache
 from front.credentials import CREDENTIALS, jwt_secret, keep_credentials, refresh_url
 from front.database import database_url
+from front.delivering import channels, delivering
 from front.event_log import event_log
 from front.filling import filling
 from front.issuers import foreign_issuers, issuer_names, require_organizations
@@ -53,6 +54,7 @@ from storage.database import Database
 from storage.embedded import EmbeddedPostgres
 from storage.metric_names import known_names
 from storage.migrate import migrate
+from storage.report_links import download_key
 from storage.sessions import create_sign_in_link
 
 log = structlog.get_logger(__name__)
@@ -97,6 +99,7 @@ async def service(
     """
     issuers = foreign_issuers(settings)
     fonts = report_fonts(settings) if whole else ()
+    ways = channels(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         url = join.database_url if join else await _entered(stack, database_url(settings))
@@ -180,6 +183,7 @@ async def service(
             await stack.enter_async_context(
                 report_runs(keeping, processes=settings.report_processes, fonts=fonts, now=utc_now, archive=archive)
             )
+            await stack.enter_async_context(delivering(settings, ways, keeping, observation, publish_to(opened.log)))
             await stack.enter_async_context(filling(settings.jobs_database_url or url, unfilled, archive))
         if settings.collect_host:
             name = f"{hostname()}/api:{port}" + (f"-{join.number}" if join else "")

@@ -22,11 +22,14 @@ from api.auth.authenticate import utc_now
 from api.log_observation import LogObservation
 from api.observation import Observation
 from front import kafka
+from front.alert_log import alert_log
+from front.delivering import channels, delivering
 from front.filling import filling
 from front.open_files import allow_open_files
 from front.raw_archive import raw_archive
 from front.report_fonts import report_fonts
 from front.settings import InvalidSetting, Settings
+from jobs.delivery.deliverer import Channels
 from jobs.report_runs import report_runs
 from jobs.scheduler import housekeeping
 from jobs.storing import TooManyDeadLetters
@@ -62,7 +65,7 @@ def worker_command(settings: Settings, console: Console) -> int:
 def scheduler_command(settings: Settings, console: Console) -> int:
     """Runs the jobs until it is stopped; returns 0."""
     _needs_database(settings)
-    return run(_schedule(settings, console, report_fonts(settings)))
+    return run(_schedule(settings, console, report_fonts(settings), channels(settings)))
 
 
 def _needs_database(settings: Settings) -> None:
@@ -140,13 +143,14 @@ async def _work(settings: Settings, console: Console) -> int:
         return code
 
 
-async def _schedule(settings: Settings, console: Console, fonts: tuple[str, ...]) -> int:
+async def _schedule(settings: Settings, console: Console, fonts: tuple[str, ...], ways: Channels) -> int:
     stop = _stop_signal()
     assert settings.database_url is not None
     async with contextlib.AsyncExitStack() as stack:
         keeping = settings.jobs_database_url or settings.database_url
         database, unfilled = await _opened(stack, settings, settings.database_url, keeping)
-        _tell_metrics(stack, settings, Observation())
+        observation = Observation()
+        _tell_metrics(stack, settings, observation)
         await stack.enter_async_context(
             housekeeping(
                 database,
@@ -164,6 +168,8 @@ async def _schedule(settings: Settings, console: Console, fonts: tuple[str, ...]
                 archive=raw_archive(settings),
             )
         )
+        publish = await stack.enter_async_context(alert_log(settings, observation))
+        await stack.enter_async_context(delivering(settings, ways, database, observation, publish))
         await stack.enter_async_context(filling(keeping, unfilled, raw_archive(settings)))
         console.print("[bold]Streamgauge[/] scheduler is at work; stop it with Ctrl-C")
         await stop.wait()

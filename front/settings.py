@@ -41,6 +41,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: console or json. log_level: debug to error.
     exports: how many an API process sends at once. export_seconds: how long one may take, at most an hour.
     report_processes: how many reports are made at once, each in a process of its own. report_fonts: a folder with more fonts for PDFs.
+    smtp_url, mail_from: the server that takes mails with reports, and whom they come from. report_store: a folder or s3://bucket/prefix
+    that reports are stored in; s3_endpoint, s3_region, s3_access_key, s3_secret_key: of the bucket. webhook_private: whether webhooks may
+    be in the service's own network, and without TLS (front/delivering.py reads all of these).
     public_operations: whether /metrics, /cache/metrics, /health/detailed and /api/performance are open without a credential.
     cors_origins: whose pages may read answers. trusted_proxies: networks whose X-Forwarded-For is believed. Both are comma-separated.
     requests_per_minute: by credential; anonymous_requests_per_minute: by address; sign_ins_per_minute: failed ones by address and by
@@ -96,6 +99,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     export_seconds: Annotated[float, msgspec.Meta(ge=10, le=3_600)] = 900.0
     report_processes: Annotated[int, msgspec.Meta(ge=1, le=32)] = 1
     report_fonts: Path | None = None
+    report_store: str | None = None
+    s3_endpoint: str | None = None
+    s3_region: str | None = None
+    s3_access_key: str | None = None
+    s3_secret_key: str | None = None
+    smtp_url: str | None = None
+    mail_from: str | None = None
+    webhook_private: bool = False
     public_operations: bool | None = None
     cors_origins: str | None = None
     trusted_proxies: str | None = None
@@ -139,6 +150,10 @@ NAMES = {
     "supabase_url": "SUPABASE_URL",
     "supabase_jwt_secret": "SUPABASE_JWT_SECRET",
     "supabase_jwks_url": "SUPABASE_JWKS_URL",
+    "s3_endpoint": "AWS_ENDPOINT_URL_S3",
+    "s3_region": "AWS_REGION",
+    "s3_access_key": "AWS_ACCESS_KEY_ID",
+    "s3_secret_key": "AWS_SECRET_ACCESS_KEY",
     "kafka_security": "KAFKA_SECURITY_PROTOCOL",
     "kafka_mechanism": "KAFKA_SASL_MECHANISM",
     "kafka_username": "KAFKA_USERNAME",

@@ -28,6 +28,8 @@ REPORT_MOVED = "streamgauge_report_moved"
 """A report's run came a step further, the payload is its id; or an organization's line of them did, the payload is that one's id."""
 REPORT_SCHEDULED = "streamgauge_report_scheduled"
 """A schedule of reports was added or changed; the payload is the organization's id."""
+REPORT_DELIVERY = "streamgauge_report_delivery"
+"""A report is to be handed over, or an alert to be told; the payload is the run's id."""
 
 _SILENT_S = 30.0
 _START_S = 5.0

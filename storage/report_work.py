@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 from storage.database import AsyncConn, Database
 from storage.named import load
 from storage.notices import REPORT_MOVED, REPORT_OVER
+from storage.report_deliveries import hand_on
 
 _QUERIES = load("report_runs")
 
@@ -60,6 +61,7 @@ class ReportWork:
         values = {"claim": uuid4(), "lease_s": self._lease_s, "now": now, "attempts": MOST_ATTEMPTS}
         async with self._database.jobs() as connection:
             for (gone,) in await (await connection.execute(_QUERIES["exhausted"], values)).fetchall():
+                await hand_on(connection, gone, now)
                 await connection.execute(_QUERIES["tell"], {"channel": REPORT_OVER, "id": gone})
             async with connection.cursor(row_factory=class_row(ClaimedRun)) as cursor:
                 await cursor.execute(_QUERIES["claim"], values)
@@ -91,7 +93,7 @@ class ReportWork:
                 await _tell_moved(connection, run.id, run.organization)
 
     async def finish(self, run: ClaimedRun, made: Artefact, now: dt.datetime) -> bool:
-        """Stores the file and ends the run, in one transaction; False where it is not this process's any more."""
+        """Stores the file, ends the run and enters its deliveries, in one transaction; False where it is not this process's any more."""
         values = {
             "summary": made.summary,
             "artefact": made.data,
@@ -111,6 +113,7 @@ class ReportWork:
             ).fetchone()
             if ended is None:
                 return False
+            await hand_on(connection, run.id, values["now"])
             await connection.execute(_QUERIES["tell"], {"channel": REPORT_OVER, "id": run.id})
             return True
 

@@ -25,7 +25,9 @@ PEOPLE = {
     "external_subject", "profile", "audit", "organization",
 }  # fmt: skip
 """Tables of identity. All but the events and rollups, which cannot, have row-level security that holds for their owner too."""
-BUSINESS = {"deployment", "report_run", "report_schedule", "report_due", "report_delivery", "archived_file", "export"}
+BUSINESS = {
+    "deployment", "report_run", "report_schedule", "report_due", "report_delivery", "report_alert", "archived_file", "export",
+}  # fmt: skip
 FIGURES = ("event_", "rollup_", "creator_", "video_", "_hyper_", "compress_hyper_")
 OPEN_TO_THE_API = {"organization()", "unfilled(wanted text)", "standings_refresh()"}
 

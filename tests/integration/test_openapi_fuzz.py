@@ -100,6 +100,8 @@ NEVER_DONE = {
     ("GET", "/api/v1/reports/{id}"),
     ("GET", "/api/v1/reports/{id}/progress"),
     ("DELETE", "/api/v1/reports/{id}"),
+    ("GET", "/api/v1/reports/{id}/deliveries"),
+    ("POST", "/api/v1/reports/{id}/deliveries/{delivery}/retry"),
     ("GET", "/api/v1/reports/{id}/download"),
     ("GET", "/page/{version}/{file}"),
     ("GET", "/ws"),

@@ -76,6 +76,8 @@ ALLOWED: dict[str, Mapping[str, int]] = {
     "GET /api/v1/reports/{id}": READ,
     "GET /api/v1/reports/{id}/progress": READ,
     "DELETE /api/v1/reports/{id}": READ,
+    "GET /api/v1/reports/{id}/deliveries": READ,
+    "POST /api/v1/reports/{id}/deliveries/{delivery}/retry": READ,
     "GET /api/v1/reports/{id}/download": BLIND,
     "POST /api/v1/report-schedules": READ,
     "GET /api/v1/report-schedules": READ,

@@ -14,6 +14,7 @@ import yaml
 from typer.main import get_command
 
 import streamgauge
+from api.delivery_observation import DeliveryObservation
 from api.observation import Observation
 from front.settings import Settings, variable
 
@@ -37,7 +38,9 @@ def known_metrics() -> set[str]:
     """The names under which the service's figures are scraped, wherever in the code they are declared."""
     names: set[str] = set()
     suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
-    for family in Observation().registry.collect():
+    observation = Observation()
+    DeliveryObservation(observation)
+    for family in observation.registry.collect():
         names |= {family.name + suffix for suffix in suffixes[family.type]}
     for path in (ROOT / "api").rglob("*.py"):  # a worker's own are not in the registry of an API process
         for kind, name in re.findall(r'_(gauge|counter)\(\s*"([a-z_]+)"', path.read_text("utf-8")):
