@@ -267,6 +267,7 @@ def shown_report(request: web.Request, run: ReportRun) -> ShownReport:
 
 
 _TAGS = ("reports",)
+_UNDER_WAY = {202: {"application/json": ReportAnswer}}
 ROUTES = [
     Route(
         "GET",
@@ -275,6 +276,7 @@ ROUTES = [
         "A report of an organization, made on demand",
         query=EnterpriseReportQuery,
         answer=ReportAnswer,
+        also=_UNDER_WAY,
         tags=_TAGS,
         errors=(409, 422, 429, 500, 504),
         organization="organization_id",
@@ -287,6 +289,7 @@ ROUTES = [
         query=AskQuery,
         body=NewReport,
         answer=ReportAnswer,
+        also=_UNDER_WAY,
         tags=_TAGS,
         errors=(409, 413, 415, 422, 429, 500, 504),
     ),

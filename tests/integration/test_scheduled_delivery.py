@@ -17,6 +17,11 @@ from tests.integration.schedule_service import at, dues, look, schedule
 DUE = "2026-03-10T07:00"
 
 
+def stored(folder: Path) -> list[bytes]:
+    """All files of a folder."""
+    return [one.read_bytes() for one in folder.rglob("*") if one.is_file()]
+
+
 async def test_a_schedule_s_report_reaches_everybody_once(api: Api, tmp_path: Path) -> None:
     api.clock.now = at("2026-03-09T12:00")
     await api.send([api.trade(at("2026-03-09T10:00"), "12.34")])
@@ -46,9 +51,8 @@ async def test_a_schedule_s_report_reaches_everybody_once(api: Api, tmp_path: Pa
         ("webhook", "delivered", 1),
         ("store", "delivered", 1),
     ]
-    (file,) = [one for one in tmp_path.rglob("*") if one.is_file()]
     data = (await fetched(api, shown["download_url"])).body
-    assert file.read_bytes() == data
+    assert stored(tmp_path) == [data]
     assert b"12.34" in data
     (mail,) = inbox.mails
     assert mail["Message-ID"].startswith(f"<{due.report}-0@")
