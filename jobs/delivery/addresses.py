@@ -18,6 +18,9 @@ def is_public(address: str) -> bool:
     found = ip_address(address.partition("%")[0])
     if isinstance(found, IPv6Address) and (inner := _inner(found)) is not None:
         found = inner
+    if isinstance(found, IPv6Address) and found.is_site_local:
+        # Deprecated, and still somebody's own network where it is used.
+        return False
     return found.is_global and not (found.is_multicast or found.is_reserved)
 
 
