@@ -1,8 +1,8 @@
 -- Runs of reports: first those of the organization of the transaction, then what the jobs do for all of them.
 
 -- name: in_flight
--- Reports that schedules make have a bound of their own.
-select count(*) from app.report_run where status in ('queued', 'running') and schedule is null;
+-- Reports that schedules made, which have a period, have a bound of their own.
+select count(*) from app.report_run where status in ('queued', 'running') and period is null;
 
 -- name: ask
 insert into app.report_run (organization, id, type, parameters, own, format, requested_by, digest, created_at)
