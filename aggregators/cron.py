@@ -155,6 +155,16 @@ def due_period(due: dt.datetime, tz: ZoneInfo) -> dt.datetime:
     return due.astimezone(tz).replace(tzinfo=None)
 
 
+def due_day(cron: Cron, tz: ZoneInfo, due: dt.datetime) -> dt.date:
+    """The day that the expression names for a due moment: the one before, where clocks jump over its last hour, and midnight is due."""
+    day = due_period(due, tz).date()
+    before = day - dt.timedelta(days=1)
+    for named in (day, before):
+        if cron.on(named) and due in _of_day(cron, tz, named):
+            return named
+    return day
+
+
 def due_after(cron: Cron, tz: ZoneInfo, after: dt.datetime) -> Iterator[dt.datetime]:
     """The due moments after `after`, in UTC, as far as HORIZON."""
     # A day's first local time may be after a moment that is still the day before elsewhere in the clocks' change.

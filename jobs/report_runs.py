@@ -171,6 +171,9 @@ class ReportMaker:
                         making.cancel()
                 except (StorageUnavailable, QueryTooSlow) as error:
                     log.warning("report_not_renewed", run=str(run.id), reason=str(error))
+                except Exception:
+                    # A defect; the hand goes on with the next one, and this one's lease runs out.
+                    log.exception("report_not_renewed", run=str(run.id))
         except asyncio.CancelledError:
             making.cancel()
             await asyncio.gather(making, return_exceptions=True)

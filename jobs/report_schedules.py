@@ -109,7 +109,7 @@ async def _decided(found: Deciding, now: dt.datetime) -> int:
     if dues:
         try:
             async with found.attempt():
-                made = await _made(found, dues)
+                made = await _made(found, dues, cron.due_day(expression, tz, dues[0].at))
         except (StorageUnavailable, QueryTooSlow):
             raise
         except Exception:
@@ -120,22 +120,22 @@ async def _decided(found: Deciding, now: dt.datetime) -> int:
     return made
 
 
-async def _made(found: Deciding, dues: Sequence[DueTime]) -> int:
-    """Makes the first of the due times and notes the others as missed."""
+async def _made(found: Deciding, dues: Sequence[DueTime], day: dt.date) -> int:
+    """Makes the first of the due times, which is due on `day`, and notes the others as missed."""
     schedule, due = found.schedule, dues[0]
     told = {"schedule": str(schedule.id), "due": due.at.isoformat()}
     if await found.full():
         log.warning("report_missed", **told, missed=len(dues), reason=FULL)
         await found.miss(dues, FULL)
         return 0
-    run = await found.make(due, _parameters(schedule, due))
+    run = await found.make(due, _parameters(schedule, day))
     await found.miss(dues[1:], MISSED)
     log.info("report_due", **told, run=str(run), missed=len(dues) - 1)
     return int(run is not None)
 
 
-def _parameters(schedule: DueSchedule, due: DueTime) -> str:
+def _parameters(schedule: DueSchedule, day: dt.date) -> str:
     """What the run is of, as the makers of reports read it: the days that the schedule names, seen from the due day."""
-    first, last = relative_days(msgspec.convert(schedule.days, RelativeDays), due.period.date())
+    first, last = relative_days(msgspec.convert(schedule.days, RelativeDays), day)
     narrowing = msgspec.json.decode(schedule.parameters, type=dict[str, msgspec.Raw])
     return msgspec.json.encode({**narrowing, "first": first, "last": last, "tz": schedule.tz}).decode()

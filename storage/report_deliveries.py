@@ -95,7 +95,10 @@ class DeliveryWork:
         self._lease_s = lease_s
 
     async def claim(self, now: dt.datetime) -> tuple[ClaimedDelivery | None, list[str]]:
-        """The delivery that is due for longest, this process's for `lease_s` seconds; and the kinds of those that ended whoever tried."""
+        """The delivery that is due for longest, this process's for `lease_s` seconds; and the kinds of those that ended whoever tried.
+
+        Organizations of which fewer are being handed over come first.
+        """
         values = {"claim": uuid4(), "lease_s": self._lease_s, "now": now, "most": MOST_DELIVERY_ATTEMPTS}
         async with self._database.jobs() as connection:
             given_up = []

@@ -45,6 +45,6 @@ def retry_after(headers: Mapping[str, str]) -> float:
 def _date(text: str) -> dt.datetime | None:
     try:
         found = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return found if found.tzinfo is not None else found.replace(tzinfo=dt.UTC)

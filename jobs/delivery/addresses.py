@@ -18,6 +18,9 @@ def is_public(address: str) -> bool:
     found = ip_address(address.partition("%")[0])
     if isinstance(found, IPv6Address) and (inner := _inner(found)) is not None:
         found = inner
+    if isinstance(found, IPv6Address) and found.is_site_local:
+        # Deprecated, and still somebody's own network where it is used.
+        return False
     return found.is_global and not (found.is_multicast or found.is_reserved)
 
 
@@ -36,7 +39,8 @@ def public_socket(info: tuple[Any, ...]) -> socket.socket:
     """
     family, kind, protocol, _, address = info
     if not is_public(address[0]):
-        raise AddressNotAllowed(f"{address[0]} is not an address of the internet")
+        # Which one it is, whoever wrote the name is not told: that would look names of this network up for them.
+        raise AddressNotAllowed("it is not an address of the internet")
     made = socket.socket(family, kind, protocol)
     made.setblocking(False)
     return made

@@ -176,6 +176,9 @@ class Deliverer:
                         making.cancel()
                 except (StorageUnavailable, QueryTooSlow) as error:
                     log.warning("delivery_not_renewed", key=delivery.key, reason=str(error))
+                except Exception:
+                    # A defect; the hand goes on with the next one, and this one's lease runs out.
+                    log.exception("delivery_not_renewed", key=delivery.key)
         except asyncio.CancelledError:
             making.cancel()
             await asyncio.gather(making, return_exceptions=True)

@@ -24,7 +24,8 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202
 
 def letter(handover: Handover, *, sender: Address, recipient: Address, attached: bytes | None) -> EmailMessage:
     """The mail. Its `Message-ID` is the delivery's key, so that a mail sent twice is known to be one."""
-    subject = _one_line(f"{handover.title}, {_days(handover)}")
+    # Python's headers decode what looks like an encoded word when they are set, line breaks in it too; a name has none.
+    subject = _one_line(f"{handover.title}, {_days(handover)}").replace("=?", "= ?")
     mail = EmailMessage(policy=SMTP)
     mail["From"] = sender
     mail["To"] = recipient

@@ -26,14 +26,20 @@ where status = 'waiting' and (lease is null or lease < clock_timestamp()) and at
 returning organization, run, place, deaths, recipient ->> 'kind' as kind;
 
 -- name: claim
+-- The organization that the fewest hands are at comes first: receivers that never answer hold up nobody else's.
+with held as (
+    select organization, count(*) as hands from store.report_delivery
+    where status = 'waiting' and lease > clock_timestamp()
+    group by organization
+)
 update store.report_delivery
 set claimed_by = %(claim)s, lease = clock_timestamp() + make_interval(secs => %(lease_s)s), attempts = attempts + 1
 where id = (
-    select id from store.report_delivery
+    select one.id from store.report_delivery as one left join held on held.organization = one.organization
     where status = 'waiting' and next_at <= %(now)s and (lease is null or lease < clock_timestamp()) and attempts < %(most)s
-    order by next_at, id
+    order by coalesce(held.hands, 0), next_at, one.id
     limit 1
-    for update skip locked
+    for update of one skip locked
 )
 returning organization, id, run, place, recipient::text as recipient, attempts, claimed_by as claim;
 

@@ -1,8 +1,8 @@
 -- Runs of reports: first those of the organization of the transaction, then what the jobs do for all of them.
 
 -- name: in_flight
--- Reports that schedules make have a bound of their own.
-select count(*) from app.report_run where status in ('queued', 'running') and schedule is null;
+-- Reports that schedules made, which have a period, have a bound of their own.
+select count(*) from app.report_run where status in ('queued', 'running') and period is null;
 
 -- name: ask
 insert into app.report_run (organization, id, type, parameters, own, format, requested_by, digest, created_at)
@@ -65,15 +65,21 @@ where status = 'running' and lease < clock_timestamp() and attempts >= %(attempt
 returning id;
 
 -- name: claim
+-- The organization of which the fewest are being made comes first: many of one hold up nobody else's.
+with held as (
+    select organization, count(*) as hands from store.report_run
+    where status = 'running' and lease > clock_timestamp()
+    group by organization
+)
 update store.report_run as run
 set status = 'running', claimed_by = %(claim)s, lease = clock_timestamp() + make_interval(secs => %(lease_s)s),
     started_at = %(now)s, attempts = attempts + 1, step = 'reading', fraction = null
 where id = (
-    select id from store.report_run
+    select one.id from store.report_run as one left join held on held.organization = one.organization
     where status = 'queued' or (status = 'running' and lease < clock_timestamp() and attempts < %(attempts)s)
-    order by created_at, id
+    order by coalesce(held.hands, 0), created_at, one.id
     limit 1
-    for update skip locked
+    for update of one skip locked
 )
 returning run.organization, run.id, run.claimed_by as claim, run.type, run.parameters::text as parameters, run.own, run.format;
 

@@ -111,8 +111,9 @@ limit 1
 for update skip locked;
 
 -- name: in_flight
+-- A run that a schedule made has its period, when the schedule is deleted too.
 select count(*) from store.report_run
-where status in ('queued', 'running') and schedule is not null and organization = %(organization)s;
+where status in ('queued', 'running') and period is not null and organization = %(organization)s;
 
 -- name: make
 -- Both or neither; a period that is decided stays as it is.

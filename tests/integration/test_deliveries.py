@@ -12,15 +12,25 @@ import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
 from storage.report_deliveries import DeliveryWork
+from storage.report_work import ReportWork
 from tests.integration.api_service import Api, running, until
 from tests.integration.delivery_process import STEPS
-from tests.integration.delivery_service import FILE, HOOK_SECRET, PUBLIC, delivered_by, finished, later, mailer
+from tests.integration.delivery_service import (
+    FILE,
+    HOOK_SECRET,
+    PUBLIC,
+    delivered_by,
+    finished,
+    later,
+    mailer,
+    scheduled,
+)
 from tests.integration.receivers import Posted, hook_receiver, mail_server
 from tests.integration.report_service import fetched
 from tests.service_process import ROOT
@@ -160,6 +170,29 @@ async def test_many_deliverers_make_one_delivery(database_url: str) -> None:
         assert len(first) + len(second) == 20
         told = sorted(posted.headers["webhook-id"] for posted in hooks.posted)
         assert told == sorted(f"{run}-{place}" for run in runs for place in (0, 1))
+
+
+async def test_an_organization_with_few_does_not_wait_for_one_with_many(database_url: str) -> None:
+    async with running(database_url) as api:
+        await finished(api, database_url, STORE, STORE, STORE)
+        later(api, minutes=5)
+        other = uuid4()
+        with psycopg.connect(database_url) as connection:
+            connection.execute("insert into store.organization (id, name) values (%s, 'Other')", (other,))
+        scheduled(database_url, other, [MAIL])
+        makers = ReportWork(api.services.database, lease_s=30)
+        work = DeliveryWork(api.services.database, lease_s=30)
+        run = await makers.claim(api.clock.now)
+        assert run is not None
+        assert await makers.fail(run, "no data", 503, api.clock.now)
+        claimed = [(await work.claim(api.clock.now))[0] for _ in range(5)]
+        assert [one and one.organization for one in claimed] == [
+            api.organization,
+            other,
+            api.organization,
+            api.organization,
+            None,
+        ]
 
 
 async def test_who_lost_a_delivery_cannot_end_it(database_url: str) -> None:

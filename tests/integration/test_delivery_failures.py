@@ -172,6 +172,7 @@ async def test_the_services_own_network_is_no_receiver(database_url: str, addres
             assert await settled(database_url) == ["dead"]
         [error] = rows(database_url, "error")
         assert "not an address of the internet" in error or "https://" in error
+        assert "127.0.0.1" not in error
         assert hooks.posted == []
 
 

@@ -44,7 +44,7 @@ async def test_a_scheduler_process_delivers_and_alerts(database_url: str, tmp_pa
             process.terminate()
             output, _ = await asyncio.to_thread(process.communicate, None, 30)
         assert process.returncode == 0, output
-    assert rows(database_url, "error")[2] == "127.0.0.1 is not an address of the internet"
+    assert rows(database_url, "error")[2] == "it is not an address of the internet"
     assert 'streamgauge_report_deliveries_total{kind="mail",outcome="delivered"} 1.0' in told
     assert 'streamgauge_report_deliveries_total{kind="webhook",outcome="dead"} 1.0' in told
     assert "delivery_dead" in output

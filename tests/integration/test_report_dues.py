@@ -90,6 +90,17 @@ async def test_a_run_is_of_the_days_that_its_due_day_names(alone: Api) -> None:
     assert [one["period"] for one in shown["last"]] == ["2026-03-09T02:30"]
 
 
+async def test_a_last_hour_that_clocks_jump_over_is_of_its_own_day(alone: Api, connection: psycopg.Connection) -> None:
+    # In Nuuk 28 March 2026 ends with its 23rd hour: 23:30 is due at the midnight after it.
+    alone.clock.now = at("2026-03-27T12:00")
+    nuuk = (await schedule(alone, cron="30 23 * * *", tz="America/Nuuk"))["id"]
+    for hour in range(72):
+        await make_due(alone.services.database, now=at("2026-03-27T12:00") + timedelta(hours=hour))
+    assert await noted(alone, nuuk) == ["2026-03-27T23:30", "2026-03-29T00:00", "2026-03-29T23:30"]
+    days = "select parameters ->> 'first', parameters ->> 'last' from store.report_run order by period"
+    assert connection.execute(days).fetchall() == [(day, day) for day in ("2026-03-26", "2026-03-27", "2026-03-28")]
+
+
 async def test_of_what_was_missed_the_latest_is_made_and_the_others_are_noted(alone: Api) -> None:
     alone.clock.now = at("2026-03-10T12:00")
     daily = (await schedule(alone))["id"]
@@ -205,6 +216,13 @@ async def test_reports_of_schedules_have_a_bound_of_their_own(alone: Api, connec
     assert (last.period.isoformat(), last.status, last.reason) == ("2026-03-13T02:30:00", "missed", FULL)
     # Who asks for one does not stand in that line.
     assert (await alone.request("POST", f"{REPORTS}?wait=0", json={"type": "team"})).status == 202
+    # Nor does one who comes after the schedule was deleted; and what it left waiting is waiting still.
+    assert (await alone.request("DELETE", f"{SCHEDULES}/{made}")).status == 204
+    assert (await alone.request("POST", f"{REPORTS}?wait=0", json={"type": "pnl"})).status == 202
+    alone.clock.now = at("2026-03-13T12:00")
+    made = (await schedule(alone))["id"]
+    assert await look(alone, "2026-03-14T06:00") == 0
+    assert [due.reason for due in await dues(alone, made)] == [FULL]
 
 
 async def test_other_times_count_from_when_they_were_set(alone: Api) -> None:

@@ -31,6 +31,7 @@ def test_waits_double_up_to_the_cap_and_are_never_shorter_than_half() -> None:
         ({"Retry-After": "Mon, 05 Jan 2026 10:00:30 GMT", "Date": "Mon, 05 Jan 2026 10:00:00 GMT"}, 30.0),
         ({"Retry-After": "Mon, 05 Jan 2026 09:00:00 GMT", "Date": "Mon, 05 Jan 2026 10:00:00 GMT"}, 0.0),
         ({"Retry-After": "Mon, 05 Jan 2026 10:00:30 GMT"}, 0.0),
+        ({"Retry-After": f"Mon, 05 Jan {'9' * 30} 10:00:30 GMT"}, 0.0),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], seconds: float) -> None:

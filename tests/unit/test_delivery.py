@@ -119,6 +119,13 @@ def test_names_are_text_in_headers_too(name: str) -> None:
     assert name.splitlines()[0][:1] in body(mail, "plain")
 
 
+@pytest.mark.parametrize("said", ["q?a=0d=0aBcc:_all@example.org", "q?=00", "q?=ff", "b?4oCu"])
+def test_a_name_that_looks_like_an_encoded_word_is_a_name(said: str) -> None:
+    mail = sent(handover(schedule_name=f"Week =?utf-8?{said}?= ü"))
+    assert "Bcc" not in mail
+    assert mail["Subject"] == f"Week = ?utf-8?{said}?= ü, 2026-03-02 to 2026-03-08 (Europe/Berlin)"
+
+
 def test_a_file_that_is_too_large_is_behind_the_link() -> None:
     large = handover(size=LARGEST_ATTACHMENT + 1)
     assert list(sent(large, None).iter_attachments()) == []
@@ -153,6 +160,7 @@ def test_an_objects_name_is_the_same_for_the_same_run_and_never_leaves_its_folde
                 "::7f00:1",
                 "2002:7f00:1::",
                 "ff02::1",
+                "fec0::1",
             )
         ),
         ("::ffff:93.184.216.34", True),
