@@ -17,7 +17,7 @@ from aggregators.definitions.trade import TRADE_PNL
 from api.report_links import signed_path
 from storage.report_work import Artefact, ReportWork
 from storage.rollup_sql import table
-from tests.integration.api_service import NOON, Api, running
+from tests.integration.api_service import NOON, Api, another, running
 from tests.integration.report_service import REPORTS, Here, Slow, ask, ended, fetched, made_by, report_of
 from tests.service_process import ROOT
 
@@ -49,6 +49,23 @@ async def test_a_query_that_fails_is_a_failed_report_with_its_reason(database_ur
                 "it could not be made: an error of the service, which is in its log",
             )
             assert (await ask(api, "team")).status == 200
+
+
+async def test_an_organization_with_one_run_does_not_wait_for_one_with_many(database_url: str) -> None:
+    async with running(database_url) as api:
+        for kind in ("performance", "usage", "team"):
+            report_of(await ask(api, kind, wait=0), 202)
+        async with another(api, "Other") as other:
+            report_of(await ask(other, wait=0), 202)
+            work = ReportWork(api.services.database, lease_s=30)
+            claimed = [await work.claim(api.clock.now) for _ in range(5)]
+            assert [run and run.organization for run in claimed] == [
+                api.organization,
+                other.organization,
+                api.organization,
+                api.organization,
+                None,
+            ]
 
 
 async def test_who_waits_too_long_is_told_where_to_ask(api: Api) -> None:
