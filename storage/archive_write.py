@@ -138,13 +138,14 @@ def archive_day(
         connection.execute("set local work_mem = '64MB'")
         bounds = {"kind": kind, "first": day, "last": day + DAY}
         before = [ArchivedFile(*row) for row in connection.execute(_SQL["files"], bounds).fetchall()]
-        if removed := archive.mend(kind, day, {file.path for file in before}):
+        attempt = _attempt(connection)
+        if removed := archive.mend(kind, day, {file.path for file in before}, attempt):
             log.info("archive_mended", kind=kind, day=day.isoformat(), files=removed)
         known = _batches([archive.checked(file) for file in before if not file.dropped])
         expected = _expected(connection, kind, day, known)
         if not expected:
             return []
-        made = list(_written(connection, archive, kind, day, known, expected, stop))
+        made = list(_written(connection, archive, kind, day, attempt, known, expected, stop))
         connection.execute(
             _SQL["add_to_day"],
             {
@@ -160,6 +161,13 @@ def archive_day(
             connection.execute(_SQL["add_file"], asdict(file))
     log.info("day_archived", kind=kind, day=day.isoformat(), files=len(made), rows=sum(file.rows for file in made))
     return made
+
+
+def _attempt(connection: Conn) -> int:
+    """A number above that of every earlier attempt: the transaction's own, as each is begun after the one before let go of the lock."""
+    row = connection.execute("select pg_current_xact_id()::text::bigint").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _batches(places: list[Path]) -> list[int]:
@@ -198,6 +206,7 @@ def _written(
     archive: Archive,
     kind: str,
     day: dt.date,
+    attempt: int,
     known: list[int],
     expected: list[_Expected],
     stop: Stop,
@@ -206,7 +215,7 @@ def _written(
     frames = _frames(connection, kind, day, known, stop)
     ahead = next(frames, None)
     for one in expected:
-        relative = f"{kind}/{day.isoformat()}/{one.organization}/{one.first_batch}-{one.last_batch}.parquet"
+        relative = f"{kind}/{day.isoformat()}/{one.organization}/{one.first_batch}-{one.last_batch}-{attempt}.parquet"
         file = ParquetFile(archive.folder / relative, kind)
         try:
             while ahead is not None and ahead["organization"][0] == str(one.organization):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -268,6 +270,38 @@ def test_killed_at_any_step_it_leaves_nothing_that_the_next_run_does_not_mend(
     books = {path for (path,) in rows(database_url, "select path from store.archived_file")}
     there = {str(place.relative_to(folder.folder)) for place in folder.folder.rglob("*") if place.is_file()}
     assert there == {*books, MARK}
+
+
+@pytest.mark.parametrize("step", ["publish:1:freeze", "read_back:1:freeze", "mend:1:freeze"])
+async def test_who_was_frozen_and_lost_the_lock_takes_no_file_of_who_archived_meanwhile(
+    database_url: str, database: Database, folder: Archive, step: str
+) -> None:
+    owners = organizations(database_url, 1)
+    written(database_url, [system(name, time=START.isoformat()) for name in ("a", "b")], owners)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.archive_process", database_url, str(folder.folder), step],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as frozen:
+        try:
+            assert os.WIFSTOPPED(os.waitpid(frozen.pid, os.WUNTRACED)[1])
+            ours = (
+                "from pg_stat_activity where application_name = 'streamgauge archive' and datname = current_database()"
+            )
+            scalar(database_url, f"select count(pg_terminate_backend(pid)) {ours}")
+            wait_until(
+                lambda: not scalar(database_url, f"select count(*) {ours}"), "the frozen one's connection to end"
+            )
+            archived(database_url, folder)
+            assert await dropped(database, folder) == 1
+            frozen.send_signal(signal.SIGCONT)
+            frozen.wait(60)
+        finally:
+            frozen.kill()
+    assert frozen.returncode == 1
+    assert len(archived_rows(database_url, folder, "system")) == 2
+    assert found_differences(database_url, archive=folder) == []
 
 
 def test_a_full_disk_drops_nothing_and_is_told(database_url: str, folder: Archive) -> None:
