@@ -58,7 +58,8 @@ class ArchivedFile:
 class Archive:
     """A folder with a Parquet file for each organization, kind and UTC day: `kind/day/organization/first_batch-last_batch-attempt.parquet`.
 
-    No two attempts at a day write the same file. Every machine that archives, recomputes or answers from raw events must have the same folder.
+    No two attempts at a day write the same file. Every machine that archives, recomputes or answers from raw events must have
+    the same folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,7 +75,7 @@ class Archive:
             found = mark.read_text("utf-8").strip() if mark.exists() else None
             if found is None and not holds_files:
                 above = [place for place in self.folder.parents if not place.exists()]
-                self.folder.mkdir(parents=True, exist_ok=True)
+                self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
                 for place in {self.folder.parent, *(place.parent for place in above)}:
                     sync(place)
                 written = mark.with_suffix(".part")

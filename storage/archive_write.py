@@ -13,7 +13,7 @@ import structlog
 from psycopg.sql import SQL, Identifier
 
 from ingest.events import KINDS
-from storage.archive import Archive, ArchivedFile, ArchiveUnavailable, duck, escaped, told
+from storage.archive import Archive, ArchiveDamaged, ArchivedFile, ArchiveUnavailable, duck, escaped, told
 from storage.archive_columns import HASH_SUMS, archived_columns, frame_of, row_hash, selected
 from storage.archive_parquet import ParquetFile, RowSummary
 from storage.database import JOBS_ROLE, Conn, connect, translated
@@ -77,7 +77,8 @@ def archive_days(
     """Archives every event of the days before a date that is not in the archive yet, the oldest day first.
 
     One process at a time does so. `progress` is called with each kind and day that is begun. A folder that fails ends the run: what is
-    done is kept, the rest waits and `problem` says why. Raises StorageUnavailable where the database is away.
+    done is kept, the rest waits and `problem` says why. A day with a damaged file waits alone. Raises StorageUnavailable
+    where the database is away.
     """
     with translated(), connect(url, name="archive", role=JOBS_ROLE) as connection:
         locked = connection.execute("select pg_try_advisory_lock(%s, %s)", _LOCK).fetchone()
@@ -93,11 +94,16 @@ def archive_days(
                 archive.enter(identity, holds_files=holds_files)
             for kind, day in waiting:
                 progress(f"{kind} {day.isoformat()}")
-                made = archive_day(connection, archive, kind, day, stop=stop)
+                try:
+                    made = archive_day(connection, archive, kind, day, stop=stop)
+                except ArchiveDamaged as error:
+                    # The others do not wait for a file of one day.
+                    problem = problem or str(error)
+                    continue
                 days, files, rows = days + 1, files + len(made), rows + sum(file.rows for file in made)
                 left.remove((kind, day))
         except ArchiveUnavailable as error:
-            problem = str(error)
+            problem = problem or str(error)
         except _StoppedError:
             stopped = True
         oldest = min((day for _, day in left), default=None)
