@@ -20,7 +20,8 @@ from storage.database import StorageUnavailable
 MARK = "streamgauge-archive"
 """The file that says whose archive a folder is: the identity that its database keeps."""
 
-_OURS = re.compile(r"[0-9]+-[0-9]+\.parquet(\.part.*)?")
+# Files of before there were attempts have no number of one.
+_OURS = re.compile(r"[0-9]+-[0-9]+(?:-([0-9]+))?\.parquet(\.part.*)?")
 
 
 class ArchiveUnavailable(StorageUnavailable):
@@ -55,9 +56,10 @@ class ArchivedFile:
 
 
 class Archive:
-    """A folder with a Parquet file for each organization, kind and UTC day: `kind/day/organization/first_batch-last_batch.parquet`.
+    """A folder with a Parquet file for each organization, kind and UTC day: `kind/day/organization/first_batch-last_batch-attempt.parquet`.
 
-    Every machine that archives, recomputes or answers from raw events must have the same folder.
+    No two attempts at a day write the same file. Every machine that archives, recomputes or answers from raw events must have
+    the same folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,7 +74,10 @@ class Archive:
         try:
             found = mark.read_text("utf-8").strip() if mark.exists() else None
             if found is None and not holds_files:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                above = [place for place in self.folder.parents if not place.exists()]
+                self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+                for place in {self.folder.parent, *(place.parent for place in above)}:
+                    sync(place)
                 written = mark.with_suffix(".part")
                 written.write_text(f"{identity}\n", "utf-8")
                 sync(written)
@@ -104,11 +109,15 @@ class Archive:
             raise ArchiveDamaged(file, f"cannot be read: {error.strerror or error}") from error
         return place
 
-    def mend(self, kind: str, day: dt.date, known: Collection[str]) -> int:
-        """Removes what a run that was ended left in a day's folder: files that the database does not know. Returns how many."""
+    def mend(self, kind: str, day: dt.date, known: Collection[str], attempt: int) -> int:
+        """Removes what earlier attempts at a day left in its folder: files that the database does not know. Returns how many.
+
+        Those of later attempts stay: who was frozen here, and lost its lock meanwhile, does not know what others have written since.
+        """
         removed = 0
         for place in sorted(self.day_folder(kind, day).glob("*/*")):
-            if str(place.relative_to(self.folder)) not in known and _OURS.fullmatch(place.name):
+            ours = _OURS.fullmatch(place.name)
+            if ours and int(ours[1] or 0) < attempt and str(place.relative_to(self.folder)) not in known:
                 place.unlink()
                 removed += 1
         return removed

@@ -13,7 +13,7 @@ import structlog
 from psycopg.sql import SQL, Identifier
 
 from ingest.events import KINDS
-from storage.archive import Archive, ArchivedFile, ArchiveUnavailable, duck, escaped, told
+from storage.archive import Archive, ArchiveDamaged, ArchivedFile, ArchiveUnavailable, duck, escaped, told
 from storage.archive_columns import HASH_SUMS, archived_columns, frame_of, row_hash, selected
 from storage.archive_parquet import ParquetFile, RowSummary
 from storage.database import JOBS_ROLE, Conn, connect, translated
@@ -77,7 +77,8 @@ def archive_days(
     """Archives every event of the days before a date that is not in the archive yet, the oldest day first.
 
     One process at a time does so. `progress` is called with each kind and day that is begun. A folder that fails ends the run: what is
-    done is kept, the rest waits and `problem` says why. Raises StorageUnavailable where the database is away.
+    done is kept, the rest waits and `problem` says why. A day with a damaged file waits alone. Raises StorageUnavailable
+    where the database is away.
     """
     with translated(), connect(url, name="archive", role=JOBS_ROLE) as connection:
         locked = connection.execute("select pg_try_advisory_lock(%s, %s)", _LOCK).fetchone()
@@ -93,11 +94,16 @@ def archive_days(
                 archive.enter(identity, holds_files=holds_files)
             for kind, day in waiting:
                 progress(f"{kind} {day.isoformat()}")
-                made = archive_day(connection, archive, kind, day, stop=stop)
+                try:
+                    made = archive_day(connection, archive, kind, day, stop=stop)
+                except ArchiveDamaged as error:
+                    # The others do not wait for a file of one day.
+                    problem = problem or str(error)
+                    continue
                 days, files, rows = days + 1, files + len(made), rows + sum(file.rows for file in made)
                 left.remove((kind, day))
         except ArchiveUnavailable as error:
-            problem = str(error)
+            problem = problem or str(error)
         except _StoppedError:
             stopped = True
         oldest = min((day for _, day in left), default=None)
@@ -138,13 +144,14 @@ def archive_day(
         connection.execute("set local work_mem = '64MB'")
         bounds = {"kind": kind, "first": day, "last": day + DAY}
         before = [ArchivedFile(*row) for row in connection.execute(_SQL["files"], bounds).fetchall()]
-        if removed := archive.mend(kind, day, {file.path for file in before}):
+        attempt = _attempt(connection)
+        if removed := archive.mend(kind, day, {file.path for file in before}, attempt):
             log.info("archive_mended", kind=kind, day=day.isoformat(), files=removed)
         known = _batches([archive.checked(file) for file in before if not file.dropped])
         expected = _expected(connection, kind, day, known)
         if not expected:
             return []
-        made = list(_written(connection, archive, kind, day, known, expected, stop))
+        made = list(_written(connection, archive, kind, day, attempt, known, expected, stop))
         connection.execute(
             _SQL["add_to_day"],
             {
@@ -160,6 +167,13 @@ def archive_day(
             connection.execute(_SQL["add_file"], asdict(file))
     log.info("day_archived", kind=kind, day=day.isoformat(), files=len(made), rows=sum(file.rows for file in made))
     return made
+
+
+def _attempt(connection: Conn) -> int:
+    """A number above that of every earlier attempt: the transaction's own, as each is begun after the one before let go of the lock."""
+    row = connection.execute("select pg_current_xact_id()::text::bigint").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _batches(places: list[Path]) -> list[int]:
@@ -198,6 +212,7 @@ def _written(
     archive: Archive,
     kind: str,
     day: dt.date,
+    attempt: int,
     known: list[int],
     expected: list[_Expected],
     stop: Stop,
@@ -206,7 +221,7 @@ def _written(
     frames = _frames(connection, kind, day, known, stop)
     ahead = next(frames, None)
     for one in expected:
-        relative = f"{kind}/{day.isoformat()}/{one.organization}/{one.first_batch}-{one.last_batch}.parquet"
+        relative = f"{kind}/{day.isoformat()}/{one.organization}/{one.first_batch}-{one.last_batch}-{attempt}.parquet"
         file = ParquetFile(archive.folder / relative, kind)
         try:
             while ahead is not None and ahead["organization"][0] == str(one.organization):

@@ -1,6 +1,7 @@
 """Archiving in a process of its own that is killed at a step: `python -m tests.integration.archive_process URL FOLDER STEP`.
 
 A step is `name:number`, the number counting from 1: the process dies where that function is called so often, before it does anything.
+With `:freeze` behind it the process stops there instead, until it is continued.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from storage import archive, archive_parquet, archive_write
 
 STEPS: dict[str, tuple[Any, str]] = {
     "mark": (archive, "sync"),
+    "mend": (archive.Archive, "mend"),
     "piece": (archive_parquet.ParquetFile, "add"),
     "join": (archive_parquet.ParquetFile, "_join"),
     "sync": (archive_parquet, "sync"),
@@ -28,15 +30,15 @@ STEPS: dict[str, tuple[Any, str]] = {
 }
 
 
-def deadly(real: Callable[..., Any], number: int) -> Callable[..., Any]:
-    """The function, which kills the process at its call of that number."""
+def deadly(real: Callable[..., Any], number: int, sent: signal.Signals) -> Callable[..., Any]:
+    """The function, which sends its process a signal at its call of that number."""
     calls = 0
 
     def called(*arguments: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), sent)
         return real(*arguments, **named)
 
     return called
@@ -48,9 +50,10 @@ def main(url: str, folder: str, step: str) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     else:
-        name, number = step.split(":")
+        name, number, *freeze = step.split(":")
         owner, attribute = STEPS[name]
-        setattr(owner, attribute, deadly(getattr(owner, attribute), int(number)))
+        sent = signal.SIGSTOP if freeze else signal.SIGKILL
+        setattr(owner, attribute, deadly(getattr(owner, attribute), int(number), sent))
     found = archive_write.archive_days(url, archive.Archive(Path(folder)), dt.date(2026, 4, 1))
     print(found.problem, found.rows)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import random
+import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -270,6 +273,39 @@ def test_killed_at_any_step_it_leaves_nothing_that_the_next_run_does_not_mend(
     assert there == {*books, MARK}
 
 
+@contextmanager
+def frozen_and_cut_off(url: str, folder: Archive, step: str) -> Iterator[None]:
+    """A process that archives stands still at a step and has lost its connection; behind the block it goes on, and must fail."""
+    command = [sys.executable, "-m", "tests.integration.archive_process", url, str(folder.folder), step]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as frozen:
+        try:
+            assert os.WIFSTOPPED(os.waitpid(frozen.pid, os.WUNTRACED)[1])
+            ended = (
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+                " where application_name = 'streamgauge archive' and datname = current_database()"
+            )
+            scalar(url, ended)
+            wait_until(lambda: not scalar(url, ended), "the frozen one's connection to end")
+            yield
+            frozen.send_signal(signal.SIGCONT)
+            assert frozen.wait(60) == 1
+        finally:
+            frozen.kill()
+
+
+@pytest.mark.parametrize("step", ["publish:1:freeze", "read_back:1:freeze", "mend:1:freeze"])
+async def test_who_was_frozen_and_lost_the_lock_takes_no_file_of_who_archived_meanwhile(
+    database_url: str, database: Database, folder: Archive, step: str
+) -> None:
+    owners = organizations(database_url, 1)
+    written(database_url, [system(name, time=START.isoformat()) for name in ("a", "b")], owners)
+    with frozen_and_cut_off(database_url, folder, step):
+        archived(database_url, folder)
+        assert await dropped(database, folder) == 1
+    assert len(archived_rows(database_url, folder, "system")) == 2
+    assert found_differences(database_url, archive=folder) == []
+
+
 def test_a_full_disk_drops_nothing_and_is_told(database_url: str, folder: Archive) -> None:
     owners = organizations(database_url, 1)
     # Texts that do not compress: too large for the disk.
@@ -322,6 +358,21 @@ async def test_a_damaged_file_is_refused_by_name_and_nothing_is_dropped_on_its_w
     assert rollup_rows(database_url, owners) == before
     # The other day needs no such file.
     assert list(verify(database_url, ROLLUPS, START + DAY, None, lambda *_: None, folder)) == []
+
+
+def test_a_damaged_file_holds_no_other_day_up(database_url: str, folder: Archive) -> None:
+    owners = organizations(database_url, 1)
+    written(database_url, [system("a", time=START.isoformat())], owners)
+    archived(database_url, folder)
+    assert folder.folder.stat().st_mode & 0o007 == 0
+    (place,) = folder.folder.rglob("*.parquet")
+    place.write_bytes(b"?")
+    late = [system("late", time=START.isoformat()), system("b", time=(START + DAY).isoformat())]
+    written(database_url, late, owners)
+    found = archive_days(database_url, folder, BEFORE)
+    assert (found.days, found.rows, found.waiting) == (1, 1, (("system", START.date()),))
+    assert found.problem is not None
+    assert place.name in found.problem
 
 
 async def test_a_folder_that_is_another_one_is_not_written_to(
