@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -77,8 +78,10 @@ async def drop_raw_days(database: Database, before: dt.date, archive: Archive) -
             days = [day for (day,) in await cursor.fetchall()]
         for day in days:
             if await _intact(database, archive, kind, day):
-                async with database.jobs() as connection:
-                    dropped += await _drop(connection, kind, day)
+                with contextlib.suppress(_NotWhole):
+                    async with database.jobs() as connection:
+                        await _drop(connection, kind, day)
+                    dropped += 1
         async with database.jobs() as connection:
             cursor = await connection.execute(
                 SQL("select exists (select from {} where time < %s)").format(_table(kind)),
@@ -109,33 +112,44 @@ async def _intact(database: Database, archive: Archive, kind: str, day: dt.date)
     return True
 
 
-async def _drop(connection: AsyncConn, kind: str, day: dt.date) -> bool:
-    """Drops one day where every event of it is in the archive; whether it did. No event can slip in between the look and the drop."""
+class _NotWhole(Exception):
+    """The table has rows of a day that the archive has not: nothing of it is dropped."""
+
+
+async def _drop(connection: AsyncConn, kind: str, day: dt.date) -> None:
+    """Drops one day where every event of it is in the archive. Raises _NotWhole, and the transaction must end with that.
+
+    Rows are only ever added, and the archived ones are among them: as many are the same ones. A batch's number would not tell, for it
+    is reserved before it is written.
+    """
     start = dt.datetime.combine(day, dt.time(), dt.UTC)
     named = {"kind": kind, "day": day}
     await connection.execute("set local statement_timeout = 0")
     await connection.execute("set local lock_timeout = '4s'")
-    # Writers wait, readers do not; and what a writer has under way is committed before the look.
-    await connection.execute(SQL("lock table {} in share row exclusive mode").format(_table(kind)))
+    chunks = (await edition(connection)).hypertables
+    if chunks:
+        # A chunk goes with all that is in it: writers wait, readers do not; and what a writer has under way is committed before the look.
+        await connection.execute(SQL("lock table {} in share row exclusive mode").format(_table(kind)))
     row = await (await connection.execute(_SQL["lock_day"], named)).fetchone()
-    counted = SQL("select count(*) from {} where time >= %s and time < %s").format(_table(kind))
-    found = await (await connection.execute(counted, (start, start + DAY))).fetchone()
-    # Rows are only ever added, and the archived ones are among them: as many are the same ones. A batch's number would not tell,
-    # for it is reserved before it is written.
-    if row is None or found != row or row == (0,):
-        return False
-    if (await edition(connection)).hypertables:
+    if row is None or row == (0,):
+        raise _NotWhole
+    if chunks:
+        counted = SQL("select count(*) from {} where time >= %s and time < %s").format(_table(kind))
+        if await (await connection.execute(counted, (start, start + DAY))).fetchone() != row:
+            raise _NotWhole
         # A chunk is gone for every snapshot at once, an old one too.
         await connection.execute(_GATE)
         await connection.execute("select store.drop_raw_chunks(%s, %s, %s)", (kind, start, start + DAY))
-    # On plain PostgreSQL this is the drop itself; on a hypertable it takes what a chunk of another width left over.
-    await connection.execute(
+    # On plain PostgreSQL this is the drop itself, and no writer waits for it: a statement sees the rows that were there when it began and
+    # no later one, so what it deletes it has counted. On a hypertable it takes what a chunk of another width left over.
+    deleted = await connection.execute(
         SQL("delete from {} where time >= %s and time < %s").format(_table(kind)), (start, start + DAY)
     )
+    if not chunks and deleted.rowcount != row[0]:
+        raise _NotWhole
     await connection.execute(_GATE)
     await connection.execute(_SQL["mark_files_dropped"], named)
     await connection.execute(_SQL["mark_day_dropped"], named)
-    return True
 
 
 _GATE = "lock table store.archive_gate in access exclusive mode"

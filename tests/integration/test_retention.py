@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -112,6 +115,35 @@ async def test_only_days_that_are_old_and_archived_whole_are_dropped(
     late = system("late", time=DAYS[2].isoformat())
     assert differences(one_pass([*samples, late], owners), rollup_rows(database_url, owners)) == []
     assert before != rollup_rows(database_url, owners)
+
+
+async def test_no_writer_waits_for_a_drop_and_what_it_writes_meanwhile_stays(
+    database_url: str, database: Database, folder: Archive
+) -> None:
+    owners = written(database_url, [system("a", time=DAYS[1].isoformat())])
+    archive(database_url, folder, "system", DAYS[1])
+    under_way = asyncio.Event()
+    commit = threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold(_: Any) -> None:
+        loop.call_soon_threadsafe(under_way.set)
+        assert commit.wait(30)
+
+    sink = DatabaseSink(database_url, ROLLUPS, before_commit=hold)
+    late = batches([system("late", time=DAYS[1].isoformat())], owners)
+    writing = asyncio.create_task(asyncio.to_thread(sink.write, late))
+    await under_way.wait()
+    # Its transaction is open while the day is dropped.
+    assert await drop(database, folder) == 1
+    commit.set()
+    assert (await writing).counted == 1
+    sink.close()
+    assert count(database_url, "system") == 1
+    assert await drop(database, folder) == 0
+    archive(database_url, folder, "system", DAYS[1])
+    assert await drop(database, folder) == 1
+    assert found_differences(database_url, archive=folder) == []
 
 
 async def test_an_event_whose_batch_was_numbered_before_the_archived_ones_is_kept(
