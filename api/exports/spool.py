@@ -82,7 +82,8 @@ class RowFiles:
                 continue
             for row in rows:
                 if row[place] is not None:
-                    text = format(row[place], "f") if column.kind == "decimal" else str(row[place])
+                    # A whole amount comes as an integer, which "f" would write by way of a binary float.
+                    text = format(row[place], "f") if isinstance(row[place], Decimal) else str(row[place])
                     digits.see(text)
                     if column.kind == "decimal":
                         row[place] = text

@@ -119,6 +119,20 @@ async def test_an_amount_that_no_decimal_holds_is_text_with_every_digit(api: Api
     assert (await exported(api, "trade_pnl", **asked)).text == f"net,best\r\n{expected[0]},{top}\r\n"
 
 
+async def test_a_whole_amount_is_exact_in_every_format(api: Api, tmp_path: Path) -> None:
+    amounts = ["123456789012345679", "-9007199254740993", "5"]
+    await api.send([api.trade(NOON, amount, symbol=f"s{n}") for n, amount in enumerate(amounts)])
+    asked = {"group_by": "symbol", "measures": "net"}
+    rows = (await api.query("trade_pnl", **asked)).rows
+    assert [str(row[1]) for row in rows] == amounts
+    assert (await exported(api, "trade_pnl", **asked)).text.split()[1:] == [f"{row[0]},{row[1]}" for row in rows]
+    _, _, found = parquet((await exported(api, "trade_pnl", format="parquet", **asked)).body, tmp_path / "a")
+    assert [str(row[1].to_integral_value()) for row in found] == amounts
+    header, *cells = sheet((await exported(api, "trade_pnl", format="xlsx", **asked)).body)
+    assert header == ["symbol", "net", "net (exact)"]
+    assert [row[2] for row in cells] == amounts
+
+
 async def test_every_figure_of_every_rollup_is_exported_as_it_is_answered(api: Api, tmp_path: Path) -> None:
     time = NOON - timedelta(hours=1)
     await api.send([api.system(f"web-{n}", time - timedelta(minutes=7 * n), cpu_usage=n / 7) for n in range(1_200)])
