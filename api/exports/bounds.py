@@ -39,6 +39,11 @@ class ExportBounds:
         """For how long the database may hear nothing: as long as a reader may be waited for, and some more."""
         return self.grace_s + 10
 
+    @property
+    def heard_s(self) -> float:
+        """How often it hears something while it is asked for no rows, so that there is still time to wait for a reader in between."""
+        return (self.silent_s - self.grace_s) / 2
+
 
 class Slots:
     """The exports of a process that are under way."""

@@ -195,6 +195,7 @@ class Export:
             while (made := await self._apart(piece)) is not None:
                 rows += made[0]
                 await sending.write(made[1])
+                await stream.stay(self._bounds.heard_s)
             if not found:
                 break
             found = await stream.fetch()
@@ -217,6 +218,7 @@ class Export:
 
             while await self._apart(piece):
                 self._check(spool)
+                await stream.stay(self._bounds.heard_s)
             if not found:
                 return spool
             found = await stream.fetch()

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import UTC, datetime
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import psycopg
 import pytest
 
-from tests.integration.api_service import NOON, Api
-from tests.integration.export_reader import LONG, Slow
+from aggregators.rollup import Measure
+from api.exports.bounds import ExportBounds
+from storage import rollup_query, rollup_stream
+from storage.rollup_query import Plan, Question, planned
+from storage.rollup_stream import Fetched, RowStream
+from tests.integration.api_service import NOON, Api, running
+from tests.integration.export_reader import LONG, Slow, exported, manifest_of
 
 
 async def test_rows_are_read_as_the_reader_takes_them_from_one_snapshot(many: Api) -> None:
@@ -31,6 +38,59 @@ async def test_rows_are_read_as_the_reader_takes_them_from_one_snapshot(many: Ap
         found = await slow.ended()
         assert (found["status"], found["sha256"]) == ("complete", digest.hexdigest())
         assert found["rows"] == (datetime(2026, 1, 1) - datetime(2025, 5, 1)).days * 1_440  # noqa: DTZ001
+
+
+class Impatient(ExportBounds):
+    """A server that takes who is silent for a second for gone."""
+
+    silent_s = 1.0
+    heard_s = 0.2
+
+
+async def test_half_a_year_of_empty_buckets_between_two_rows_is_no_silence(service_database: str) -> None:
+    async with running(service_database, exports=Impatient()) as api:
+        await api.send([api.system("web", NOON, cpu_usage=1)])
+        asked = {"grain": "1m", "fill": "zero", "from_": "2025-09-01", "to": "2026-03-11", "measures": "count"}
+        for form in ("csv", "parquet"):
+            reply = await exported(api, "system_metrics", format=form, **asked)
+            assert (await manifest_of(api, reply))["rows"] == 191 * 1_440
+
+
+async def test_fewer_rows_are_fetched_at_once_where_their_sketches_are_long(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.send([api.system(f"h{n}", NOON - timedelta(hours=n % 60), cpu_usage=n) for n in range(900)])
+    sizes: list[int] = []
+    fetch = RowStream.fetch
+
+    async def noted(stream: RowStream) -> Fetched:
+        found = await fetch(stream)
+        sizes.append(len(found))
+        return found
+
+    monkeypatch.setattr(RowStream, "fetch", noted)
+    asked = {"group_by": "host", "grain": "1h", "measures": "p50,p95", "from_": "2026-03-01"}
+    whole = await exported(api, "system_metrics", **asked)
+    assert (max(sizes) > 200, sum(sizes)) == (True, 900)
+    sizes.clear()
+    monkeypatch.setattr(rollup_stream, "MOST_BYTES", 20)
+    assert (await exported(api, "system_metrics", **asked)).body == whole.body
+    assert (sum(sizes), max(sizes[1:]) < 20) == (900, True)
+
+
+async def test_the_days_of_a_century_are_found_beside_the_event_loop(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def noted(question: Question, needed: Sequence[Measure]) -> Plan:
+        threads.append(threading.current_thread())
+        return planned(question, needed)
+
+    monkeypatch.setattr(rollup_query, "planned", noted)
+    asked = {"grain": "1d", "from_": "2000-01-02", "to": "2099-12-30", "tz": "Pacific/Apia", "measures": "net"}
+    assert (await exported(api, "trade_pnl", **asked)).text == "time,net\r\n"
+    assert (await api.query("trade_pnl", **asked)).rows == []
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
 
 
 async def test_a_database_that_dies_in_the_middle_breaks_the_transfer(many: Api, service_database: str) -> None:
