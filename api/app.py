@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
@@ -34,6 +35,7 @@ from api.client_address import PROXIES
 from api.cors import CORS
 from api.exports import routes as exports
 from api.exports.bounds import Slots
+from api.exports.folders import sweep
 from api.middlewares.identity import identify
 from api.middlewares.observe import mark, observe
 from api.organizations import inviting, people
@@ -127,6 +129,9 @@ def application(services: Services) -> web.Application:
         await readers.stop()
         await services.hub.stop()
 
+    async def sweep_exports(_: web.Application) -> None:
+        await asyncio.to_thread(sweep)
+
     async def stop_exports(_: web.Application) -> None:
         slots.close()
 
@@ -134,6 +139,7 @@ def application(services: Services) -> web.Application:
         await services.authenticator.arrivals.settled()
 
     app.on_startup.append(start_streams)
+    app.on_startup.append(sweep_exports)
     app.on_shutdown.append(stop_streams)
     app.on_cleanup.append(stop_exports)
     app.on_cleanup.append(note_arrivals)

@@ -22,7 +22,8 @@ class ExportBounds:
     """Of one process. `per_organization`: exports of one at once. `longest_s`: of one export, from its question to its last byte.
 
     `statement_s`: until its first rows are there. A reader is waited for `grace_s` at most, less where they took fewer than `least_rate`
-    bytes a second so far. `spool_bytes`: of the disk, for one that is made before it is sent. `sheet_rows`: of a workbook.
+    bytes a second so far. `spool_bytes`: of the disk, for one that is made before it is sent, which leaves `spare_bytes` to others.
+    `sheet_rows`: of a workbook.
     """
 
     at_once: int = 4
@@ -32,6 +33,7 @@ class ExportBounds:
     grace_s: float = 30.0
     least_rate: int = 32_768
     spool_bytes: int = 4 * 1024**3
+    spare_bytes: int = 256 * 1024**2
     sheet_rows: int = 1_048_575
 
     @property
