@@ -133,6 +133,9 @@ def application(services: Services) -> web.Application:
         await asyncio.to_thread(sweep)
 
     async def stop_exports(_: web.Application) -> None:
+        await slots.stop()
+
+    async def close_exports(_: web.Application) -> None:
         slots.close()
 
     async def note_arrivals(_: web.Application) -> None:
@@ -140,8 +143,9 @@ def application(services: Services) -> web.Application:
 
     app.on_startup.append(start_streams)
     app.on_startup.append(sweep_exports)
+    app.on_shutdown.append(stop_exports)
     app.on_shutdown.append(stop_streams)
-    app.on_cleanup.append(stop_exports)
+    app.on_cleanup.append(close_exports)
     app.on_cleanup.append(note_arrivals)
     app.on_response_prepare.append(mark)
     return app

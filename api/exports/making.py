@@ -18,7 +18,7 @@ from aiohttp import HttpVersion11, web
 from api.auth.principal import caller
 from api.csv_text import csv_text
 from api.errors import Problem
-from api.exports.bounds import Slots
+from api.exports.bounds import STOPPED, Slots
 from api.exports.folders import Folder, NoRoom, room_needed
 from api.exports.manifest import PATH, ExportParameters, resolved_question
 from api.exports.sending import ReaderTooSlow, Sending
@@ -75,6 +75,8 @@ class Export:
                 self._sending.cut()
             if self._begun:
                 await asyncio.shield(self._failed(self._reason(error, gone)))
+            if self._sending is None and isinstance(error, asyncio.CancelledError) and self._slots.stopping:
+                raise Problem(503, STOPPED, headers={"Retry-After": "10"}) from None
             if self._sending is None and isinstance(error, NoRoom):
                 raise Problem(503, self._reason(error, gone), headers={"Retry-After": "60"}) from None
             if self._sending is None and isinstance(error, TimeoutError | ConnectionError):
@@ -106,7 +108,7 @@ class Export:
             case QueryTooSlow():
                 return "the database took too long"
             case asyncio.CancelledError():
-                return "the reader went away" if gone else "the service stopped"
+                return "the reader went away" if gone and not self._slots.stopping else STOPPED
         log.error("export_broke", export=str(self._id), exc_info=error)
         return "something went wrong here"
 

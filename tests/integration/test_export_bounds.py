@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -21,7 +22,7 @@ from api.exports.bounds import ExportBounds
 from api.exports.folders import Folder
 from api.exports.spool import RowFiles
 from storage.rollup_stream import StreamColumn
-from tests.integration.api_service import NOON, another, running
+from tests.integration.api_service import NOON, another, running, until
 from tests.integration.export_reader import LONG, Slow
 from tests.service_process import ROOT
 
@@ -70,6 +71,38 @@ async def test_so_many_at_once_and_no_more(service_database: str) -> None:
         async with asyncio.timeout(10):
             while (await api.get("/api/v1/exports", rollup="trade_pnl")).status != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)  # until the service has seen that the readers are gone
+
+
+async def test_a_stop_ends_what_is_under_way_and_says_so(
+    service_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with AsyncExitStack() as service:
+        first = await service.enter_async_context(running(service_database))
+        await first.send([first.system("web", NOON, cpu_usage=1)])
+        # The reader's own session outlives the service.
+        async with Slow(first, **LONG) as slow, aiohttp.ClientSession(headers=first.headers) as session:
+            asked = {
+                "rollup": "system_metrics",
+                "format": "parquet",
+                "grain": "1m",
+                "fill": "zero",
+                "from": "2005-01-01",
+            }
+            made = asyncio.create_task(session.get(first.url + "/api/v1/exports", params=asked))
+            await until(lambda: any(tmp_path.glob("*/*.arrow")))
+            began = time.monotonic()
+            stopped = asyncio.create_task(service.aclose())
+            with pytest.raises(aiohttp.ClientError):
+                await slow.answer.content.read()
+            reply = await made
+            assert (reply.status, (await reply.json())["detail"]) == (503, "the service stopped")
+            await stopped
+            assert time.monotonic() - began < 4
+            assert not any(tmp_path.iterdir())  # noqa: ASYNC240
+    async with running(service_database, known=first) as again:
+        found = (await again.get(f"/api/v1/exports/{slow.answer.headers['X-Export-ID']}")).json
+        assert (found["status"], found["error"]) == ("failed", "the service stopped")
 
 
 async def test_what_is_too_large_for_its_format_is_refused_before_anything_is_sent(service_database: str) -> None:
