@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
@@ -36,6 +37,7 @@ from api.client_address import PROXIES
 from api.cors import CORS
 from api.exports import routes as exports
 from api.exports.bounds import Slots
+from api.exports.folders import sweep
 from api.middlewares.identity import identify
 from api.middlewares.observe import mark, observe
 from api.organizations import inviting, people
@@ -131,15 +133,23 @@ def application(services: Services) -> web.Application:
         await readers.stop()
         await services.hub.stop()
 
+    async def sweep_exports(_: web.Application) -> None:
+        await asyncio.to_thread(sweep)
+
     async def stop_exports(_: web.Application) -> None:
+        await slots.stop()
+
+    async def close_exports(_: web.Application) -> None:
         slots.close()
 
     async def note_arrivals(_: web.Application) -> None:
         await services.authenticator.arrivals.settled()
 
     app.on_startup.append(start_streams)
+    app.on_startup.append(sweep_exports)
+    app.on_shutdown.append(stop_exports)
     app.on_shutdown.append(stop_streams)
-    app.on_cleanup.append(stop_exports)
+    app.on_cleanup.append(close_exports)
     app.on_cleanup.append(note_arrivals)
     app.on_response_prepare.append(mark)
     return app

@@ -82,8 +82,12 @@ def _titles(columns: Sequence[Column], tz: str) -> Iterator[str]:
 
 
 def _rows(parts: Sequence[Path]) -> Iterator[tuple[Any, ...]]:
+    asker = multiprocessing.parent_process()
     for part in parts:
         for piece in pl.read_ipc(part).iter_slices(_AT_ONCE):
+            if asker is not None and not asker.is_alive():
+                # It was killed, so that it could not end this one; at once, since the way out of a workbook writes what there is.
+                os._exit(1)
             yield from piece.rows()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,10 @@ from storage.rollup_statement import Figure, grouping
 
 BATCH = 500
 """Rows that are fetched at once: some milliseconds' work for whoever reads them."""
+AT_FIRST = 20
+"""Rows that are fetched before it is known how long their sketches are."""
+MOST_BYTES = 4 * 1024 * 1024
+"""Of sketches, in the rows that are fetched at once, as far as those before foretell it: those of thousands of keys may be one row's."""
 MOST_GROUPS = 100_000
 """Of an answer that is filled: they are held in memory, as each of them stands in every bucket."""
 
@@ -47,11 +52,30 @@ class RowStream:
         self._types = [column.type_code for column in cursor.description or ()]
         self.start, self.end = prepared.plan.start, prepared.plan.end
         self.columns = list(self._columns())
+        self._sketched = any(isinstance(figure, Sketched) for figure in prepared.asked.values())
+        self._batch = AT_FIRST if self._sketched else BATCH
+        self._heard = 0.0
 
     async def fetch(self) -> Fetched:
         """The next rows as the database gives them; none at the end. Raises StorageUnavailable, QueryTooSlow."""
         with translated():
-            return await self._cursor.fetchmany(BATCH)
+            found = await self._cursor.fetchmany(self._batch)
+        self._heard = asyncio.get_running_loop().time()
+        if self._sketched and found:
+            size = sum(len(value) for row in found for value in row if isinstance(value, bytes))
+            self._batch = max(1, min(BATCH, 2 * self._batch, MOST_BYTES * len(found) // max(1, size)))
+        return found
+
+    async def stay(self, seconds: float) -> None:
+        """Lets the database hear something where it heard nothing for so long: it would take who is silent for gone.
+
+        What lies between two rows may be a million empty buckets. Raises StorageUnavailable.
+        """
+        if asyncio.get_running_loop().time() - self._heard < seconds:
+            return
+        with translated():
+            await self._cursor.connection.execute("select 1", prepare=False)
+        self._heard = asyncio.get_running_loop().time()
 
     def read(self, found: Fetched) -> Iterator[list[list[Any]]]:
         """The rows of some that were fetched, in pieces of at most BATCH; of none: what is left at the end. Needs no connection."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,7 +18,8 @@ from aiohttp import HttpVersion11, web
 from api.auth.principal import caller
 from api.csv_text import csv_text
 from api.errors import Problem
-from api.exports.bounds import Slots
+from api.exports.bounds import STOPPED, Slots
+from api.exports.folders import Folder, NoRoom, room_needed
 from api.exports.manifest import PATH, ExportParameters, resolved_question
 from api.exports.sending import ReaderTooSlow, Sending
 from api.exports.spool import RowFiles, digest_of
@@ -76,6 +75,10 @@ class Export:
                 self._sending.cut()
             if self._begun:
                 await asyncio.shield(self._failed(self._reason(error, gone)))
+            if self._sending is None and isinstance(error, asyncio.CancelledError) and self._slots.stopping:
+                raise Problem(503, STOPPED, headers={"Retry-After": "10"}) from None
+            if self._sending is None and isinstance(error, NoRoom):
+                raise Problem(503, self._reason(error, gone), headers={"Retry-After": "60"}) from None
             if self._sending is None and isinstance(error, TimeoutError | ConnectionError):
                 raise Problem(504, self._reason(error, gone)) from None
             if self._sending is None or not isinstance(error, Exception):
@@ -98,12 +101,14 @@ class Export:
                 return f"it took longer than {self._bounds.longest_s:g} s"
             case ConnectionError():
                 return "the reader went away"
+            case NoRoom():
+                return "there was no room on the disk"
             case StorageUnavailable():
                 return "the database was lost in the middle"
             case QueryTooSlow():
                 return "the database took too long"
             case asyncio.CancelledError():
-                return "the reader went away" if gone else "the service stopped"
+                return "the reader went away" if gone and not self._slots.stopping else STOPPED
         log.error("export_broke", export=str(self._id), exc_info=error)
         return "something went wrong here"
 
@@ -154,26 +159,27 @@ class Export:
             # Only HTTP/1.1 tells a body that was cut from one that is over, where its length is not known before.
             if parameters.format == "csv" and self._request.version >= HttpVersion11:
                 return await self._streamed(question, stream, first, headers)
-            folder = Path(tempfile.mkdtemp(prefix="streamgauge-export-"))
+            folder = Folder()
             try:
-                spool = await self._spooled(question, stream, first, folder)
-                # What follows needs no snapshot.
-                await stack.aclose()
-                return await self._sent(question, spool, folder, headers)
+                with room_needed(folder.place):
+                    spool = await self._spooled(question, stream, first, folder.place)
+                    # What follows needs no snapshot.
+                    await stack.aclose()
+                    return await self._sent(question, spool, folder.place, headers)
             finally:
                 self._given_up = True
                 await asyncio.shield(self._removed(folder))
 
-    async def _removed(self, folder: Path) -> None:
+    async def _removed(self, folder: Folder) -> None:
         """Removes what was put on the disk, once nobody writes there."""
         try:
             if self._writing is not None:
                 # How it ended is the answer's matter.
                 await asyncio.gather(self._writing, return_exceptions=True)
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(folder.remove)
         except asyncio.CancelledError:
             # The service stops: nobody else would do it.
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.remove()
             raise
 
     async def _streamed(
@@ -195,6 +201,7 @@ class Export:
             while (made := await self._apart(piece)) is not None:
                 rows += made[0]
                 await sending.write(made[1])
+                await stream.stay(self._bounds.heard_s)
             if not found:
                 break
             found = await stream.fetch()
@@ -217,6 +224,7 @@ class Export:
 
             while await self._apart(piece):
                 self._check(spool)
+                await stream.stay(self._bounds.heard_s)
             if not found:
                 return spool
             found = await stream.fetch()
@@ -229,6 +237,7 @@ class Export:
             )
         if spool.size > self._bounds.spool_bytes:
             raise Problem(422, "format: there is no room for so much at once; ask for csv", parameter="format")
+        spool.require_room(self._bounds.spare_bytes)
         if self._gone():
             raise ConnectionResetError("the reader went away")
 
@@ -266,9 +275,8 @@ class Export:
             case "parquet":
                 spool.parquet(place)
             case "csv":
-                spool.csv(place, _encoded, question.tz)
+                spool.csv(place, _encoded, question.tz, lambda: self._given_up)
             case "xlsx":
-                assert self._parts.write_workbook is not None
                 writer = self._parts.write_workbook
                 assert writer is not None
                 spool.workbook(place, writer, question.rollup.name, question.tz, lambda: self._given_up)

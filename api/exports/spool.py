@@ -7,6 +7,7 @@ the event loop.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,6 +18,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from api.exports.bounds import WorkbookWriter
+from api.exports.folders import NoRoom
 from storage.rollup_stream import StreamColumn
 
 _PART = 20_000
@@ -74,6 +76,7 @@ class RowFiles:
         self._parts: list[Path] = []
         self.rows = 0
         self.size = 0
+        self._looked = 0
 
     def add(self, rows: list[list[Any]]) -> None:
         """Takes rows in, with times as moments."""
@@ -82,7 +85,8 @@ class RowFiles:
                 continue
             for row in rows:
                 if row[place] is not None:
-                    text = format(row[place], "f") if column.kind == "decimal" else str(row[place])
+                    # A whole amount comes as an integer, which "f" would write by way of a binary float.
+                    text = format(row[place], "f") if isinstance(row[place], Decimal) else str(row[place])
                     digits.see(text)
                     if column.kind == "decimal":
                         row[place] = text
@@ -99,6 +103,13 @@ class RowFiles:
         self._waiting = []
         self._parts.append(part)
         self.size += part.stat().st_size
+
+    def require_room(self, spare: int) -> None:
+        """Raises NoRoom where the disk has no room for as much again as there is by now, and some to spare."""
+        if self.size > self._looked:
+            self._looked = self.size
+            if shutil.disk_usage(self._folder).free < self.size + spare:
+                raise NoRoom
 
     def _all(self) -> list[Path]:
         """The files with every row; an answer without rows has one that tells the columns."""
@@ -117,11 +128,15 @@ class RowFiles:
         ]
         pl.scan_ipc(self._all()).with_columns(types).sink_parquet(place, compression="zstd", row_group_size=100_000)
 
-    def csv(self, place: Path, encode: Callable[[list[list[Any]]], bytes], tz: ZoneInfo) -> None:
-        """Writes all of it as CSV, as `encode` makes it of the header and of rows with times in the zone."""
+    def csv(
+        self, place: Path, encode: Callable[[list[list[Any]]], bytes], tz: ZoneInfo, given_up: Callable[[], bool]
+    ) -> None:
+        """Writes all of it as CSV, as `encode` makes it of the header and of rows with times in the zone; less where it is `given_up`."""
         with place.open("wb") as file:
             file.write(encode([[column.name for column in self._columns]]))
             for rows in self._read(tz):
+                if given_up():
+                    return
                 file.write(encode([list(map(_plain, self._columns, row)) for row in rows]))
 
     def workbook(

@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from tests.conftest import database_of
-from tests.integration.api_service import Api, running
+from tests.integration.api_service import NOON, Api, running
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +27,10 @@ async def api(service_database: str) -> AsyncIterator[Api]:
     """The whole service, at noon of 10 March 2026, and somebody of a new organization."""
     async with running(service_database) as service:
         yield service
+
+
+@pytest.fixture
+async def many(api: Api) -> Api:
+    """The service with one measurement: filled, it is as many rows as one asks for."""
+    await api.send([api.system("web", NOON, cpu_usage=1)])
+    return api
