@@ -167,7 +167,7 @@ class Export:
                     return await self._sent(question, spool, folder.place, headers)
             finally:
                 self._given_up = True
-                await asyncio.shield(self._removed(folder))
+                await asyncio.shield(self._slots.removal(self._removed(folder)))
 
     async def _removed(self, folder: Folder) -> None:
         """Removes what was put on the disk, once nobody writes there."""
