@@ -26,6 +26,8 @@ from front.targets import Target, address
 
 _PATH = "/api/v1/exports"
 _TIMEOUT_S = 120.0
+_MAKING_S = 3_700.0
+"""For files that are made before their first byte is sent: longer than any service gives them (STREAMGAUGE_EXPORT_SECONDS)."""
 _PIECE = 256 * 1024
 
 
@@ -70,7 +72,8 @@ def export_command(settings: Settings, target: Target, asked: AskedExport, out: 
 def _exported(base: str, key: str, asked: AskedExport, out: Path | None, bar: Progress) -> Path:
     """The file once it is there, whole. Raises NotExported, OSError, HTTPException."""
     task = bar.add_task(f"{asked.rollup} is being read", total=None)
-    with _opened(base, f"{_PATH}?{asked.query()}", key) as answer:
+    waiting = _TIMEOUT_S if asked.format == "csv" else _MAKING_S
+    with _opened(base, f"{_PATH}?{asked.query()}", key, waiting) as answer:
         place = out or Path(_named(answer.headers.get("Content-Disposition", ""), asked))
         bar.update(task, description=asked.rollup, total=answer.length)
         unfinished = place.with_name(place.name + ".part")
@@ -149,11 +152,11 @@ def _manifest(base: str, key: str, export: str) -> dict[str, Any]:
     return found
 
 
-def _opened(base: str, path: str, key: str) -> http.client.HTTPResponse:
+def _opened(base: str, path: str, key: str, seconds: float = _TIMEOUT_S) -> http.client.HTTPResponse:
     """An answer. Raises NotExported where it is none, OSError where nobody answers."""
     request = urllib.request.Request(base + path, headers={"Authorization": f"Bearer {key}"})  # noqa: S310  (checked)
     try:
-        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=seconds)  # noqa: S310
     except urllib.error.HTTPError as error:
         try:
             reason = str(json.loads(error.read())["detail"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +59,7 @@ class Slots:
         self._bounds = bounds
         self._taken: Counter[UUID] = Counter()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._removals: set[asyncio.Task[None]] = set()
         self.stopping = False
         # One thread: what it computes holds Python's lock in turns with the event loop, and more of them would hold it up longer.
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="exports")
@@ -72,6 +73,16 @@ class Slots:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_LONGEST_STOP_S)
+        # Whoever is cancelled while it removes its files leaves that to a task of its own.
+        if self._removals:
+            await asyncio.wait(self._removals, timeout=_LONGEST_STOP_S)
+
+    def removal(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that removes what an export put on the disk; a stop waits for it."""
+        task = asyncio.create_task(work)
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
+        return task
 
     def close(self) -> None:
         """Ends the threads, once each has done what it is at."""

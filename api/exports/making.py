@@ -75,10 +75,9 @@ class Export:
                 self._sending.cut()
             if self._begun:
                 await asyncio.shield(self._failed(self._reason(error, gone)))
-            if self._sending is None and isinstance(error, asyncio.CancelledError) and self._slots.stopping:
-                raise Problem(503, STOPPED, headers={"Retry-After": "10"}) from None
-            if self._sending is None and isinstance(error, NoRoom):
-                raise Problem(503, self._reason(error, gone), headers={"Retry-After": "60"}) from None
+            stopped = isinstance(error, asyncio.CancelledError) and self._slots.stopping
+            if self._sending is None and (stopped or isinstance(error, NoRoom)):
+                raise Problem(503, self._reason(error, gone), headers={"Retry-After": "30"}) from None
             if self._sending is None and isinstance(error, TimeoutError | ConnectionError):
                 raise Problem(504, self._reason(error, gone)) from None
             if self._sending is None or not isinstance(error, Exception):
@@ -168,7 +167,7 @@ class Export:
                     return await self._sent(question, spool, folder.place, headers)
             finally:
                 self._given_up = True
-                await asyncio.shield(self._removed(folder))
+                await asyncio.shield(self._slots.removal(self._removed(folder)))
 
     async def _removed(self, folder: Folder) -> None:
         """Removes what was put on the disk, once nobody writes there."""
@@ -283,15 +282,8 @@ class Export:
         return digest_of(place)
 
     async def _complete(self, rows: int, size: int, digest: bytes) -> None:
-        await complete_export(
-            self._parts.database,
-            self._organization,
-            self._id,
-            rows=rows,
-            size=size,
-            sha256=digest,
-            now=self._parts.now(),
-        )
+        database, now = self._parts.database, self._parts.now()
+        await complete_export(database, self._organization, self._id, rows=rows, size=size, sha256=digest, now=now)
         self._begun = False  # whatever happens to the last bytes, the manifest is what it is
 
     async def _apart(self, work: Callable[[], _T]) -> _T:

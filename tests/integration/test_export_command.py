@@ -13,7 +13,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.console import Console
 
+from front.export_command import AskedExport, export_command
+from front.settings import Settings
+from front.targets import Target
 from tests.service_process import ROOT, ServiceProcess, clean_environment
 
 RANGE = ("--from", "2026-01-01", "--to", "2026-01-03")
@@ -109,3 +113,19 @@ def test_a_file_is_written_where_it_is_what_the_manifest_says(service: ServicePr
             assert reason in said
     assert sorted(path.name for path in tmp_path.iterdir()) == kept
     assert "no http address" in ran(service, tmp_path, "trade_pnl", "--url", "file:///etc", "--api-key", "x", code=2)[1]
+
+
+def test_a_file_that_is_long_in_the_making_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = {}
+
+    def opened(request: urllib.request.Request, timeout: float) -> None:
+        waited[request.full_url.rpartition("=")[2]] = timeout
+        raise TimeoutError
+
+    monkeypatch.setattr(urllib.request, "urlopen", opened)
+    target = Target("http", "http://127.0.0.1:1", "x", None)
+    for form in ("csv", "parquet", "xlsx"):
+        asked = AskedExport("trade_pnl", form, {}, [])
+        assert export_command(Settings(), target, asked, None, Console(quiet=True)) == 1
+    assert waited["csv"] <= 120
+    assert min(waited["parquet"], waited["xlsx"]) > 3_600
