@@ -12,7 +12,7 @@ from pathlib import Path
 from storage.archive import Archive
 from storage.archive_write import archive_days
 from storage.raw_days import drop_raw_days
-from tests.integration.api_service import Api
+from tests.integration.api_service import running
 from tests.integration.stored import organizations, scalar
 from tests.integration.test_archive import written
 from tests.samples import START, system, trade
@@ -66,20 +66,24 @@ def test_run_list_and_verify(database_url: str, tmp_path: Path) -> None:
     assert str(place.relative_to(folder)) in told
 
 
-async def test_health_tells_what_is_archived_and_what_waits(api: Api, tmp_path: Path) -> None:
-    before = (await api.get("/health/detailed")).json["archive"]
-    time = datetime(2003, 2, 1, tzinfo=UTC)
-    await api.send([api.system("web", time, cpu_usage=1.0), api.system("web", time + timedelta(days=1), cpu_usage=1.0)])
-    archive = Archive(tmp_path / "archive")
-    (tmp_path / "archive").write_text("no folder")
-    url = api.services.database.url
-    assert archive_days(url, archive, datetime(2003, 3, 1, tzinfo=UTC).date()).problem is not None
-    found = (await api.get("/health/detailed")).json["archive"]
-    assert (found["oldest_waiting"], found["days_waiting"]) == ("2003-02-01", 2)
-    (tmp_path / "archive").unlink()
-    assert archive_days(url, archive, datetime(2003, 3, 1, tzinfo=UTC).date()).days == 2
-    await drop_raw_days(api.services.database, datetime(2003, 3, 1, tzinfo=UTC).date(), archive)
-    found = (await api.get("/health/detailed")).json["archive"]
-    assert (found["days"] - before["days"], found["rows"] - before["rows"]) == (2, 2)
-    assert found["bytes"] > before["bytes"]
-    assert (found["oldest_waiting"], found["days_waiting"]) == (None, 0)
+async def test_health_tells_what_is_archived_and_what_waits(database_url: str, tmp_path: Path) -> None:
+    # A database of its own: what waits is what all organizations have sent.
+    async with running(database_url) as api:
+        before = (await api.get("/health/detailed")).json["archive"]
+        time = datetime(2003, 2, 1, tzinfo=UTC)
+        await api.send(
+            [api.system("web", time, cpu_usage=1.0), api.system("web", time + timedelta(days=1), cpu_usage=1.0)]
+        )
+        archive = Archive(tmp_path / "archive")
+        (tmp_path / "archive").write_text("no folder")
+        url = api.services.database.url
+        assert archive_days(url, archive, datetime(2003, 3, 1, tzinfo=UTC).date()).problem is not None
+        found = (await api.get("/health/detailed")).json["archive"]
+        assert (found["oldest_waiting"], found["days_waiting"]) == ("2003-02-01", 2)
+        (tmp_path / "archive").unlink()
+        assert archive_days(url, archive, datetime(2003, 3, 1, tzinfo=UTC).date()).days == 2
+        await drop_raw_days(api.services.database, datetime(2003, 3, 1, tzinfo=UTC).date(), archive)
+        found = (await api.get("/health/detailed")).json["archive"]
+        assert (found["days"] - before["days"], found["rows"] - before["rows"]) == (2, 2)
+        assert found["bytes"] > before["bytes"]
+        assert (found["oldest_waiting"], found["days_waiting"]) == (None, 0)

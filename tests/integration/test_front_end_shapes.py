@@ -161,6 +161,7 @@ class DetailedShape(Strict):
     cache: dict[str, Any] | None
     scheduler: dict[str, Any]
     disk: dict[str, Any] | None
+    archive: dict[str, Any] | None
 
 
 class LevelShape(Strict):

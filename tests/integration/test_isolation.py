@@ -48,7 +48,7 @@ async def fill(api: Api, mark: str) -> None:
 
 async def fall_due(api: Api, mark: str) -> None:
     """The schedule that `fill` made has made a report, which is to be handed over."""
-    (found,) = (await api.request("GET", "/api/v1/report-schedules")).json["schedules"]
+    found, *_ = (await api.request("GET", "/api/v1/report-schedules")).json["schedules"]
     await look(api, "2026-03-11T12:00")
     (due,) = await dues(api, found["id"])
     # As whoever hands a finished report over stores it: who does that, and where to, is no part of this.

@@ -252,8 +252,10 @@ def faults(target: Target, operation: Any, mode: GenerationMode) -> Iterator[str
     def held(case: Case) -> None:
         answer = target.ask(case)
         seen[answer.status_code] += 1
+        # A body that is too large is refused before it is looked at; schemathesis expects another refusal.
+        checks = [check for check in HELD if answer.status_code != 413 or check.__name__ != "negative_data_rejection"]
         try:
-            case.validate_response(answer, checks=HELD)
+            case.validate_response(answer, checks=checks)
         except (Failure, FailureGroup) as failure:
             # All of them are to be seen, not one at a time; each once.
             found.setdefault((type(failure).__name__, answer.status_code), str(failure))

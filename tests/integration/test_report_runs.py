@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from uuid import uuid4
 
 import psycopg
@@ -56,6 +57,7 @@ async def test_an_organization_with_one_run_does_not_wait_for_one_with_many(data
         for kind in ("performance", "usage", "team"):
             report_of(await ask(api, kind, wait=0), 202)
         async with another(api, "Other") as other:
+            api.clock.now += timedelta(seconds=1)
             report_of(await ask(other, wait=0), 202)
             work = ReportWork(api.services.database, lease_s=30)
             claimed = [await work.claim(api.clock.now) for _ in range(5)]
