@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import gc
 import os
@@ -181,6 +182,8 @@ def settle() -> None:
     """Modules and their objects stay: the collector need not look at them again, nor at everything else every few hundred events."""
     gc.collect()
     gc.freeze()
+    # At the end they go like any others: duckdb would tell whoever stops the service of everything that it still has.
+    atexit.register(gc.unfreeze)
     gc.set_threshold(200_000, 20, 50)
 
 
