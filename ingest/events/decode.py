@@ -20,7 +20,7 @@ from ingest.events.bodies import (
     sentence,
 )
 from ingest.events.envelope import Float, texts
-from ingest.events.trade import Trade
+from ingest.events.trade import CURRENCY, Trade
 
 JSON_TYPES = frozenset({"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"})
 NDJSON = "application/x-ndjson"
@@ -46,7 +46,7 @@ _EXPECTED = {
     "sequence": "an integer of at least 0, or a decimal string of at most 18 digits",
     "data.side": "buy or sell",
     "data.action": "view, like, dislike, unlike, undislike, share or complete",
-    "data.currency": "a code of 2 to 12 capitals and digits, such as USD",
+    "data.currency": CURRENCY,
 }
 
 

@@ -29,6 +29,9 @@ _amounts = (
 _times = st.sampled_from(
     [START, START - dt.timedelta(days=1), dt.datetime(1999, 12, 31, 23, tzinfo=dt.UTC), NOW + dt.timedelta(minutes=11)]
 )
+_currencies = st.sampled_from(["EUR", "USDT", "X1", "A" * 12]) | st.sampled_from(
+    ["usd", "U", "A" * 13, "1USD", "USD\n", "ÜSD", "U SD", "", None, 5]
+)
 
 
 @st.composite
@@ -37,6 +40,8 @@ def _trades(draw: st.DrawFn) -> Sample:
     for name in ("quantity", "entry_price", "exit_price", "fees", "pnl"):
         if draw(st.booleans()):
             fields[name] = draw(_amounts)
+    if draw(st.booleans()):
+        fields["currency"] = draw(_currencies)
     for name in ("opened_at", "closed_at"):
         if draw(st.booleans()):
             fields[name] = draw(_times).isoformat()
@@ -102,6 +107,13 @@ def test_many_plain_trades_are_settled_together() -> None:
     good, bad = together(samples)
     assert bad == []
     assert [event["data"]["pnl"] for event in good[:3]] == [-9.75, 8.75, -7.75]
+
+
+def test_a_currency_that_is_no_code_is_refused_among_many() -> None:
+    samples = _one_odd_trade(trade("t", None, currency="USD\n"), 7)
+    good, bad = together(samples)
+    assert bad == [(7, "data.currency: expected a code of 2 to 12 capitals and digits, such as USD")]
+    assert len(good) == MANY
 
 
 def test_an_amount_that_is_no_text_is_refused_with_its_field() -> None:
