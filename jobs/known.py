@@ -20,7 +20,8 @@ class KnownOrganizations:
 
     async def look_up(self, slices: Sequence[Slice]) -> None:
         """Finds out which of the organizations that are named for the first time exist. Raises StorageUnavailable."""
-        headers = {organization_header(record) for part in slices for record in part.records} - {None}
+        different = {record.headers for part in slices for record in part.records}
+        headers = {organization_header(one) for one in different} - {None}
         named = {
             header: organization
             for header in headers - self.by_header.keys()

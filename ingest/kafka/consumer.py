@@ -161,18 +161,20 @@ class LogConsumer:
                 self._consumer.pause(self._partition(place))
                 self.unclaimed.add(place)
 
-    async def poll(self, max_records: int, seconds: float) -> list[Slice]:
+    async def poll(self, max_records: int, seconds: float, until: asyncio.Future[Any] | None = None) -> list[Slice]:
         """The next records, at most so many; none where there are none within about so many seconds, or during a rebalance.
 
-        Raises OutOfRange where the log does not have what was asked for, and Unavailable where the consumer must be made anew.
+        It does not wait any longer once `until` is done. Raises OutOfRange where the log does not have what was asked for, and
+        Unavailable where the consumer must be made anew.
         """
         assert self._consumer is not None
         if self._getting is None:
             getting = self._consumer.getmany(timeout_ms=int(seconds * 1000), max_records=max_records)
             self._getting = asyncio.create_task(getting, name="getmany")
             self._stale, self._all_stale = set(), False
+        waited = [self._getting] if until is None else [self._getting, until]
         # During a rebalance it waits for as long as that takes, whatever its time-out.
-        await asyncio.wait([self._getting], timeout=seconds + 0.5)
+        await asyncio.wait(waited, timeout=seconds + 0.5, return_when=asyncio.FIRST_COMPLETED)
         if not self._getting.done():
             return []
         found, self._getting = self._getting, None

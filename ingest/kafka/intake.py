@@ -6,6 +6,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 from uuid import UUID
 
@@ -58,12 +59,20 @@ class Taken:
     strays: list[Stray] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
 
+    def add(self, later: Taken) -> None:
+        """Takes over what another poll brought."""
+        self.batches += later.batches
+        self.origins += later.origins
+        self.strays += later.strays
+        self.dead += later.dead
 
-def organization_header(record: Any) -> bytes | None:
-    """What a record's header says whose it is; None where there is no such header, or more than one."""
-    headers = record.headers
-    if len(headers) == 1 and headers[0][0] == ORGANIZATION:
-        return bytes(headers[0][1] or b"")
+
+Headers = tuple[tuple[str, bytes | None], ...]
+"""A record's headers, in their order."""
+
+
+def organization_header(headers: Headers) -> bytes | None:
+    """What a record's headers say whose it is; None where there is no such header, or more than one."""
     found = [value for name, value in headers if name == ORGANIZATION]
     return bytes(found[0] or b"") if len(found) == 1 else None
 
@@ -98,56 +107,53 @@ class Intake:
     ) -> Taken:
         """Sorts the records of a poll. `organizations` are those that exist, by header. Blocking: for a thread."""
         taken = Taken()
-        groups: dict[tuple[str, bytes], list[tuple[int, Any]]] = defaultdict(list)
+        groups: dict[tuple[str, bytes], list[Any]] = defaultdict(list)
         for part in slices:
+            by_headers: dict[Headers, list[Any]] = {}
             for record in part.records:
-                header = organization_header(record)
+                # Nearly always one for all of them, so what it says is looked at once.
+                by_headers.setdefault(record.headers, []).append(record)
+            for headers, records in by_headers.items():
+                header = organization_header(headers)
                 if header is not None and header in organizations:
-                    groups[part.kind, header].append((part.partition, record))
+                    groups[part.kind, header] += records
                 else:
-                    taken.dead.append(_dead(part.kind, part.partition, record, _why_nobody(record, header)))
-        for (kind, header), owned in groups.items():
-            for at in range(0, len(owned), _TOGETHER):
-                self._decode(kind, organizations[header], owned[at : at + _TOGETHER], partitions[kind], now, taken)
+                    taken.dead += [_dead(part.kind, record, _why_nobody(headers, header)) for record in records]
+        for (kind, header), records in groups.items():
+            for at in range(0, len(records), _TOGETHER):
+                self._decode(kind, organizations[header], records[at : at + _TOGETHER], partitions[kind], now, taken)
         return taken
 
     def _decode(
-        self,
-        kind: str,
-        organization: UUID,
-        owned: list[tuple[int, Any]],
-        partitions: int,
-        now: dt.datetime,
-        taken: Taken,
+        self, kind: str, organization: UUID, records: list[Any], partitions: int, now: dt.datetime, taken: Taken
     ) -> None:
-        events = self._all_at_once(kind, organization, [record for _, record in owned], now)
-        if events is not None:
-            hashes = [record.key for _, record in owned]
-        else:
-            owned, events = self._one_by_one(kind, organization, owned, now, taken)
+        hashes = [record.key for record in records]
+        events = self._all_at_once(kind, organization, records, hashes, now)
+        if events is None:
+            records, events = self._one_by_one(kind, organization, records, now, taken)
             hashes = keys(organization, kind, events)
         if not events:
             return
         homes = home_partitions(b"".join(hashes), partitions).tolist()
-        here = [home == place for home, (place, _) in zip(homes, owned, strict=True)]
-        if not all(here):
-            for home, at_home, key, (_, record) in zip(homes, here, hashes, owned, strict=True):
+        places = [record.partition for record in records]
+        if homes != places:
+            here = [home == place for home, place in zip(homes, places, strict=True)]
+            for home, at_home, key, record in zip(homes, here, hashes, records, strict=True):
                 if not at_home:
                     taken.strays.append(Stray(kind, home, key, record))
-            owned = [item for item, at_home in zip(owned, here, strict=True) if at_home]
-            events = [event for event, at_home in zip(events, here, strict=True) if at_home]
-            hashes = [key for key, at_home in zip(hashes, here, strict=True) if at_home]
+            records, events, hashes = (list(compress(items, here)) for items in (records, events, hashes))
         if events:
             taken.batches.append(self._pack(Batch(organization, events, hashes)))
-            taken.origins.append((kind, [record for _, record in owned]))
+            taken.origins.append((kind, records))
 
     def _all_at_once(
-        self, kind: str, organization: UUID, records: Sequence[Any], now: dt.datetime
+        self, kind: str, organization: UUID, records: Sequence[Any], hashes: Sequence[bytes | None], now: dt.datetime
     ) -> list[Event] | None:
         """The events of the records, in their order; None where one of them must be looked at by itself."""
-        if any(record.value is None or record.key is None for record in records):
+        values = [record.value for record in records]
+        if None in values:
             return None
-        body = b"[" + b",".join([record.value for record in records]) + b"]"
+        body = b"[" + b",".join(values) + b"]"
         try:
             decoded = decode(body, _JSON, now=now, limits=self._limits)
         except Exception:
@@ -156,26 +162,24 @@ class Intake:
         events = decoded.events
         if decoded.rejected or len(events) != len(records):
             return None
-        shape = KINDS[kind]
-        if not all(type(event) is shape for event in events):
+        if set(map(type, events)) != {KINDS[kind]}:
             return None
         # Key by key: of two that are joined, one may be a byte short and the other a byte long.
-        matching = keys(organization, kind, events) == [record.key for record in records]
-        return events if matching else None
+        return events if keys(organization, kind, events) == hashes else None
 
     def _one_by_one(
-        self, kind: str, organization: UUID, owned: list[tuple[int, Any]], now: dt.datetime, taken: Taken
-    ) -> tuple[list[tuple[int, Any]], list[Event]]:
+        self, kind: str, organization: UUID, records: list[Any], now: dt.datetime, taken: Taken
+    ) -> tuple[list[Any], list[Event]]:
         """The records that hold a good event, and these; the others are dead letters."""
-        good: list[tuple[int, Any]] = []
+        good: list[Any] = []
         events: list[Event] = []
-        for place, record in owned:
+        for record in records:
             found = self._one(kind, organization, record, now)
             if isinstance(found, Event):
-                good.append((place, record))
+                good.append(record)
                 events.append(found)
             else:
-                taken.dead.append(_dead(kind, place, record, found))
+                taken.dead.append(_dead(kind, record, found))
         return good, events
 
     def _one(self, kind: str, organization: UUID, record: Any, now: dt.datetime) -> Event | str:
@@ -203,8 +207,8 @@ class Intake:
         return self._refuse(organization, event) or event
 
 
-def _why_nobody(record: Any, header: bytes | None) -> str:
-    names = [name for name, _ in record.headers]
+def _why_nobody(headers: Headers, header: bytes | None) -> str:
+    names = [name for name, _ in headers]
     if ORGANIZATION not in names:
         return f"{ORGANIZATION}: the header is missing"
     if header is None:
@@ -214,10 +218,10 @@ def _why_nobody(record: Any, header: bytes | None) -> str:
     return f"{ORGANIZATION}: is not known"
 
 
-def _dead(kind: str, partition: int, record: Any, reason: str) -> Dead:
-    header = organization_header(record)
+def _dead(kind: str, record: Any, reason: str) -> Dead:
+    header = organization_header(record.headers)
     shown = _plain(header.decode("utf-8", "replace"))[:64] if header is not None else None
-    return Dead(DeadLetter(kind, partition, record.offset, shown, _plain(reason)[:500]), record)
+    return Dead(DeadLetter(kind, record.partition, record.offset, shown, _plain(reason)[:500]), record)
 
 
 def _plain(text: str) -> str:
@@ -227,4 +231,4 @@ def _plain(text: str) -> str:
 
 def refused(kind: str, record: Any, reason: str) -> Dead:
     """The dead letter of a record whose event the database refused."""
-    return _dead(kind, record.partition, record, reason)
+    return _dead(kind, record, reason)
