@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Collection, Sequence
 
 import polars as pl
@@ -108,7 +109,10 @@ def copy_statement(frame: pl.DataFrame, table: str) -> Composed:
 def raw_csv(frame: pl.DataFrame, batch: int) -> bytes:
     """The raw rows (see `frames.raw_frame`) in CSV. Text is quoted always, so that a host called \\N stays one."""
     rows = frame.with_columns(pl.lit(batch).alias("batch"), pl.int_range(frame.height).alias("item"))
-    return rows.write_csv(include_header=False, null_value="\\N", quote_style="non_numeric").encode()
+    # Bytes as they are written: a text would be decoded and encoded again, with Python's lock held.
+    written = io.BytesIO()
+    rows.write_csv(written, include_header=False, null_value="\\N", quote_style="non_numeric")
+    return written.getvalue()
 
 
 def metric_names(connection: Conn, used: Collection[tuple[str, str, str]]) -> None:
