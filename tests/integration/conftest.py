@@ -8,8 +8,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from storage.database import Database
 from tests.conftest import database_of
 from tests.integration.api_service import NOON, Api, running
+from tests.integration.archived import folder
+
+__all__ = ["folder"]
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +24,15 @@ def service_database(postgres: str, template: str) -> Iterator[str]:
         connection.execute(sql.SQL("create database {} template {}").format(name, sql.Identifier(template)))
         yield database_of(postgres, "service")
         connection.execute(sql.SQL("drop database {} with (force)").format(name))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A pool over the test's database."""
+    pool = Database(database_url)
+    await pool.open()
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import psycopg
@@ -23,15 +22,6 @@ ADD = (
     "insert into store.report_alert (organization, key, metric, happened_at)"
     " values (%s, %s, 'reports_failed', timestamptz '2026-03-10 12:00Z' + make_interval(mins => %s))"
 )
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """A pool over the test's database."""
-    pool = Database(database_url)
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 def alert(url: str, organization: UUID, minute: int = 0) -> None:
