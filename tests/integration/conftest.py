@@ -15,6 +15,9 @@ from tests.integration.archived import folder
 
 __all__ = ["folder"]
 
+# It is nothing but assertions: a failure is to show both sides, as in a test.
+pytest.register_assert_rewrite("tests.integration.trade_checks")
+
 
 @pytest.fixture(scope="session")
 def service_database(postgres: str, template: str) -> Iterator[str]:
