@@ -12,8 +12,9 @@ from storage.database import Database
 from tests.conftest import database_of
 from tests.integration.api_service import NOON, Api, running
 from tests.integration.archived import folder
+from tests.integration.two_sides import sides
 
-__all__ = ["folder"]
+__all__ = ["folder", "sides"]
 
 # It is nothing but assertions: a failure is to show both sides, as in a test.
 pytest.register_assert_rewrite("tests.integration.trade_checks")
