@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Protocol, cast
 from uuid import UUID
 
 import msgspec
 import structlog
 
+from jobs.hands import Hands, Lease
 from jobs.reports.parameters import BadParameters, ReportParameters
 from jobs.reports.pool import RenderFailed, RenderPool
 from jobs.reports.render import CONTENT_TYPES, ENDINGS, Format
@@ -84,21 +86,26 @@ async def making_reports(
     archive: Archive | None = None,
 ) -> AsyncIterator[None]:
     """The same with a renderer of one's own. `done` tells which part of a report that it renders is done, where that is known."""
-    maker = ReportMaker(database, renderer, now=now, lease_s=lease_s, look_s=look_s, done=done, archive=archive)
-    listener = NoticeListener(database, (REPORT_ASKED, REPORT_OVER), maker.heard, maker.look)
+    maker = ReportMaker(database, renderer, now=now, lease_s=lease_s, done=done, archive=archive)
+    hands = Hands("report", maker.claim, lease_s=lease_s, look_s=look_s)
+
+    def heard(channel: str, payload: str) -> None:
+        if channel == REPORT_ASKED:
+            hands.look()
+        else:
+            maker.over(payload)
+
+    listener = NoticeListener(database, (REPORT_ASKED, REPORT_OVER), heard, hands.look)
     await listener.start()
-    tasks = [asyncio.create_task(maker.run(), name=f"reports-{number}") for number in range(at_once)]
     try:
-        yield
+        async with hands.at_work(at_once):
+            yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await listener.stop()
 
 
 class ReportMaker:
-    """The runs that this process makes. `run` is one of its hands: as many are called as runs are made at once."""
+    """The runs that this process makes."""
 
     def __init__(
         self,
@@ -107,7 +114,6 @@ class ReportMaker:
         *,
         now: Callable[[], dt.datetime],
         lease_s: float,
-        look_s: float,
         done: Done,
         archive: Archive | None,
     ) -> None:
@@ -116,84 +122,35 @@ class ReportMaker:
         self._done = done
         self._now = now
         self._archive = archive
-        self._lease_s = lease_s
-        self._look_s = look_s
         self._work = ReportWork(database, lease_s=lease_s)
-        self._wake = asyncio.Semaphore(0)
-        self._made: dict[UUID, asyncio.Task[None]] = {}
+        self._made: dict[UUID, asyncio.Task[Any]] = {}
 
-    def look(self) -> None:
-        """There may be a run to make."""
-        if self._wake.locked():
-            self._wake.release()
+    async def claim(self) -> Lease | None:
+        """The next run to make, for one of the Hands."""
+        run = await self._work.claim(self._now())
+        if run is None:
+            return None
+        return Lease(
+            {"run": str(run.id)},
+            work=partial(self._make, run),
+            renew=partial(self._work.renew, run),
+            release=partial(self._work.release, run),
+        )
 
-    def heard(self, channel: str, payload: str) -> None:
-        """A run was asked for, or is over: one that is being made here was cancelled then, unless its maker said so itself."""
-        if channel == REPORT_ASKED:
-            self.look()
-            return
+    def over(self, id_: str) -> None:
+        """A run is over: one that is being made here was cancelled then, unless its maker said so itself."""
         try:
-            making = self._made.get(UUID(payload))
+            making = self._made.get(UUID(id_))
         except ValueError:
-            log.warning("notice_not_understood", channel=channel)
+            log.warning("notice_not_understood", channel=REPORT_OVER)
             return
         if making is not None:
             making.cancel()
 
-    async def run(self) -> None:
-        """Makes one run after another until it is cancelled."""
-        while True:
-            run = None
-            try:
-                run = await self._work.claim(self._now())
-            except (StorageUnavailable, QueryTooSlow) as error:
-                log.warning("report_not_claimed", reason=str(error))
-            except Exception:
-                log.exception("report_not_claimed")
-            if run is None:
-                try:
-                    async with asyncio.timeout(self._look_s):
-                        await self._wake.acquire()
-                except TimeoutError:
-                    continue
-            else:
-                # Another hand may take the next one.
-                self.look()
-                await self._hold(run)
-
-    async def _hold(self, run: ClaimedRun) -> None:
-        """Makes a run and says meanwhile that it lives; stops where the run is not this process's any more."""
-        making = self._made[run.id] = asyncio.create_task(self._make(run), name=f"report-{run.id}")
-        try:
-            while not (await asyncio.wait({making}, timeout=self._lease_s / 3))[0]:
-                try:
-                    if not await self._work.renew(run):
-                        making.cancel()
-                except (StorageUnavailable, QueryTooSlow) as error:
-                    log.warning("report_not_renewed", run=str(run.id), reason=str(error))
-                except Exception:
-                    # A defect; the hand goes on with the next one, and this one's lease runs out.
-                    log.exception("report_not_renewed", run=str(run.id))
-        except asyncio.CancelledError:
-            making.cancel()
-            await asyncio.gather(making, return_exceptions=True)
-            try:
-                await self._work.release(run)
-            except (StorageUnavailable, QueryTooSlow) as error:
-                log.warning("report_not_released", run=str(run.id), reason=str(error))
-            raise
-        finally:
-            self._made.pop(run.id, None)
-        if making.cancelled():
-            log.info("report_stopped", run=str(run.id))
-        elif (problem := making.exception()) is not None:
-            # It was made and could not be stored. The next run may be all the same; this one is tried again after its lease.
-            expected = isinstance(problem, StorageUnavailable | QueryTooSlow)
-            log.error("report_not_stored", run=str(run.id), reason=str(problem), exc_info=None if expected else problem)
-
     async def _make(self, run: ClaimedRun) -> None:
         try:
-            made = await self._artefact(run)
+            with self._until_over(run):
+                made = await self._artefact(run)
         except Exception as error:
             reason, status = reason_of(error)
             log.error(
@@ -205,13 +162,21 @@ class ReportMaker:
                 reason=reason,
                 exc_info=status == 500,
             )
-            self._made.pop(run.id, None)
             await self._work.fail(run, reason, status, self._now())
             return
         await self._say(run, "storing")
-        # The notice of its end is no reason to stop.
-        self._made.pop(run.id, None)
         await self._work.finish(run, made, self._now())
+
+    @contextmanager
+    def _until_over(self, run: ClaimedRun) -> Iterator[None]:
+        """A notice that the run is over stops this task within the block. After it the notice may be its own, and is no reason to stop."""
+        making = asyncio.current_task()
+        assert making is not None
+        self._made[run.id] = making
+        try:
+            yield
+        finally:
+            self._made.pop(run.id, None)
 
     async def _say(self, run: ClaimedRun, step: Step, fraction: float | None = None) -> None:
         """Says how far it is. The report is made all the same where that could not be said."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
@@ -66,16 +65,6 @@ class FinishedRun:
     schedule: UUID | None
     schedule_name: str | None
     secret: bytes | None = field(repr=False)
-
-
-@dataclass(frozen=True)
-class ReportAlert:
-    """What an organization is told as an event: `key` is the event's id, `metric` what happened once."""
-
-    organization: UUID
-    key: str
-    metric: str
-    happened_at: dt.datetime
 
 
 async def hand_on(connection: AsyncConn, run: UUID, now: dt.datetime) -> None:
@@ -166,20 +155,6 @@ class DeliveryWork:
         async with self._database.jobs() as connection:
             ended = await connection.execute(_QUERIES[how], {**values, "id": delivery.id, "claim": delivery.claim})
             return await ended.fetchone() is not None
-
-
-async def tell_alerts(
-    database: Database, tell: Callable[[Sequence[ReportAlert]], Awaitable[None]], *, limit: int = 100
-) -> int:
-    """Hands alerts to `tell` and forgets them where it returns; returns how many. One that is told twice has the same key."""
-    async with database.jobs() as connection:
-        async with connection.cursor(row_factory=class_row(ReportAlert)) as cursor:
-            await cursor.execute(_QUERIES["alerts"], {"limit": limit})
-            found = await cursor.fetchall()
-        if found:
-            await tell(found)
-            await connection.execute(_QUERIES["told"], {"keys": [alert.key for alert in found]})
-        return len(found)
 
 
 async def _died(

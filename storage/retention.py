@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from storage.database import Database
 from storage.named import load
+from storage.report_alerts import ALERT_SOURCE
 
 
 async def prune_feed(database: Database, *, hours: int = 48) -> int:
@@ -18,12 +19,15 @@ async def prune_feed(database: Database, *, hours: int = 48) -> int:
 
 
 async def prune_sources(database: Database, *, days: int = 30) -> int:
-    """Forgets sources that numbered their events and were not heard for `days`; an import's never. Returns how many."""
+    """Forgets sources that numbered their events and were not heard for `days`. Returns how many.
+
+    Never an import's, which may be resumed at any time, nor that of alerts: one may wait for the log for longer.
+    """
     async with database.jobs() as connection:
         cursor = await connection.execute(
             "delete from store.source_sequence where heard_at < now() - make_interval(days => %s)"
-            " and source not like 'import/%%'",
-            (days,),
+            " and source not like 'import/%%' and source <> %s",
+            (days, ALERT_SOURCE),
         )
         return cursor.rowcount
 

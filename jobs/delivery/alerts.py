@@ -14,11 +14,12 @@ from ingest.events import Event
 from ingest.events.enterprise import Enterprise, EnterpriseEvent
 from ingest.log import Unavailable
 from storage.database import Database, QueryTooSlow, StorageUnavailable
-from storage.report_deliveries import ReportAlert, tell_alerts
+from storage.report_alerts import ALERT_SOURCE, ReportAlert, claim_alerts, forget_alerts, release_alerts
 
 log = structlog.get_logger(__name__)
 
-SOURCE = "streamgauge/reports"
+LEASE_S = 60.0
+"""Alerts whose teller died are another's to tell after so long."""
 LOOK_S = 30.0
 """How often is looked for alerts that no notice told of: those that the log could not take."""
 
@@ -27,11 +28,12 @@ PublishAlerts = Callable[[UUID, list[Event]], Awaitable[None]]
 
 
 class AlertTeller:
-    """Publishes alerts while it runs. One is forgotten when its event is accepted; told again meanwhile, it has the same id."""
+    """Publishes alerts while it runs. One is forgotten when its event is accepted; told again meanwhile, it has the same number."""
 
-    def __init__(self, database: Database, publish: PublishAlerts) -> None:
+    def __init__(self, database: Database, publish: PublishAlerts, *, lease_s: float = LEASE_S) -> None:
         self._database = database
         self._publish = publish
+        self._lease_s = lease_s
         self._wake = asyncio.Event()
 
     def look(self) -> None:
@@ -43,7 +45,7 @@ class AlertTeller:
         while True:
             self._wake.clear()
             try:
-                while await tell_alerts(self._database, self._tell):
+                while await self.tell():
                     pass
             except (StorageUnavailable, QueryTooSlow, Unavailable) as error:
                 log.warning("alerts_not_told", reason=str(error))
@@ -55,17 +57,40 @@ class AlertTeller:
             except TimeoutError:
                 continue
 
-    async def _tell(self, alerts: Sequence[ReportAlert]) -> None:
-        events: dict[UUID, list[Event]] = defaultdict(list)
+    async def tell(self) -> bool:
+        """Tells those that can be claimed; False where there are none. No transaction waits for the log.
+
+        Raises Unavailable where the log does not take them, and what Database raises.
+        """
+        alerts = await claim_alerts(self._database, lease_s=self._lease_s)
+        by_organization: dict[UUID, list[ReportAlert]] = defaultdict(list)
         for alert in alerts:
-            events[alert.organization].append(
-                EnterpriseEvent(
-                    specversion="1.0",
-                    id=alert.key,
-                    source=SOURCE,
-                    time=alert.happened_at,
-                    data=Enterprise(metrics={alert.metric: Decimal(1)}),
-                )
-            )
-        for organization, told in events.items():
-            await self._publish(organization, told)
+            by_organization[alert.organization].append(alert)
+        try:
+            for organization, told in by_organization.items():
+                await self._publish(organization, _events(told))
+                await forget_alerts(self._database, told)
+        except BaseException:
+            await self._release(alerts)
+            raise
+        return bool(alerts)
+
+    async def _release(self, alerts: Sequence[ReportAlert]) -> None:
+        try:
+            await release_alerts(self._database, alerts)
+        except (StorageUnavailable, QueryTooSlow) as error:
+            log.warning("alerts_not_released", reason=str(error))
+
+
+def _events(alerts: Sequence[ReportAlert]) -> list[Event]:
+    return [
+        EnterpriseEvent(
+            specversion="1.0",
+            id=alert.key,
+            source=ALERT_SOURCE,
+            sequence=alert.number,
+            time=alert.happened_at,
+            data=Enterprise(metrics={alert.metric: Decimal(1)}),
+        )
+        for alert in alerts
+    ]

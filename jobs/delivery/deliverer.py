@@ -7,6 +7,7 @@ import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Protocol
 
@@ -16,6 +17,7 @@ import structlog
 from jobs.delivery.alerts import AlertTeller, PublishAlerts
 from jobs.delivery.handover import LINK_LASTS, Channel, DeliveryRefused, Handover, NotDelivered
 from jobs.delivery.retries import wait_after
+from jobs.hands import Hands, Lease
 from storage.database import Database, QueryTooSlow, StorageUnavailable
 from storage.notices import REPORT_DELIVERY, NoticeListener
 from storage.organizations import organization_name
@@ -76,31 +78,27 @@ async def report_deliveries(
     `links` makes the addresses in mails and webhooks, None where nobody knows how people reach the service. `publish` takes alerts.
     """
     alerts = AlertTeller(database, publish)
-    deliverer = Deliverer(
-        database, channels, links=links, counted=counted, now=now, random=random, lease_s=lease_s, look_s=look_s
-    )
+    deliverer = Deliverer(database, channels, links=links, counted=counted, now=now, random=random, lease_s=lease_s)
+    hands = Hands("delivery", deliverer.claim, lease_s=lease_s, look_s=look_s)
 
     def look() -> None:
-        deliverer.look()
+        hands.look()
         alerts.look()
 
     listener = NoticeListener(database, (REPORT_DELIVERY,), lambda *_: look(), look)
     await listener.start()
     telling = asyncio.create_task(alerts.run(), name="report-alerts")
-    hands = [asyncio.create_task(deliverer.run(), name=f"deliveries-{number}") for number in range(AT_ONCE)]
     try:
-        yield
+        async with hands.at_work(AT_ONCE, last_s=LAST_S):
+            yield
     finally:
-        deliverer.stop()
-        await asyncio.wait(hands, timeout=LAST_S)
-        for task in (*hands, telling):
-            task.cancel()
-        await asyncio.gather(*hands, telling, return_exceptions=True)
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
         await listener.stop()
 
 
 class Deliverer:
-    """The deliveries that this process makes. `run` is one of its hands: as many are called as deliveries are made at once."""
+    """The deliveries that this process makes."""
 
     def __init__(
         self,
@@ -112,7 +110,6 @@ class Deliverer:
         now: Callable[[], dt.datetime],
         random: Random,
         lease_s: float,
-        look_s: float,
     ) -> None:
         self._database = database
         self._channels: Mapping[str, Channel | None] = vars(channels)
@@ -120,79 +117,22 @@ class Deliverer:
         self._counted = counted
         self._now = now
         self._random = random
-        self._lease_s = lease_s
-        self._look_s = look_s
         self._work = DeliveryWork(database, lease_s=lease_s)
-        self._wake = asyncio.Semaphore(0)
-        self._stopping = False
 
-    def look(self) -> None:
-        """There may be something to hand over."""
-        if self._wake.locked():
-            self._wake.release()
-
-    def stop(self) -> None:
-        """Nothing more is begun; every hand ends with what it is at."""
-        self._stopping = True
-        for _ in range(AT_ONCE):
-            self._wake.release()
-
-    async def run(self) -> None:
-        """Makes one delivery after another until it is stopped."""
-        while not self._stopping:
-            delivery = await self._claimed()
-            if delivery is None:
-                try:
-                    async with asyncio.timeout(self._look_s):
-                        await self._wake.acquire()
-                except TimeoutError:
-                    continue
-            else:
-                # Another hand may take the next one.
-                self.look()
-                await self._hold(delivery)
-
-    async def _claimed(self) -> ClaimedDelivery | None:
-        try:
-            delivery, given_up = await self._work.claim(self._now())
-        except (StorageUnavailable, QueryTooSlow) as error:
-            log.warning("delivery_not_claimed", reason=str(error))
-            return None
-        except Exception:
-            log.exception("delivery_not_claimed")
-            return None
+    async def claim(self) -> Lease | None:
+        """The next delivery to make, for one of the Hands."""
+        delivery, given_up = await self._work.claim(self._now())
         for kind in given_up:
             log.error("delivery_dead", kind=kind, reason="the process that handed it over ended each time")
             self._counted(kind, "dead")
-        return delivery
-
-    async def _hold(self, delivery: ClaimedDelivery) -> None:
-        """Makes a delivery and says meanwhile that it lives; stops where it is not this process's any more."""
-        making = asyncio.create_task(self._deliver(delivery), name=f"delivery-{delivery.key}")
-        try:
-            while not (await asyncio.wait({making}, timeout=self._lease_s / 3))[0]:
-                try:
-                    if not await self._work.renew(delivery):
-                        making.cancel()
-                except (StorageUnavailable, QueryTooSlow) as error:
-                    log.warning("delivery_not_renewed", key=delivery.key, reason=str(error))
-                except Exception:
-                    # A defect; the hand goes on with the next one, and this one's lease runs out.
-                    log.exception("delivery_not_renewed", key=delivery.key)
-        except asyncio.CancelledError:
-            making.cancel()
-            await asyncio.gather(making, return_exceptions=True)
-            try:
-                await self._work.release(delivery)
-            except (StorageUnavailable, QueryTooSlow) as error:
-                log.warning("delivery_not_released", key=delivery.key, reason=str(error))
-            raise
-        if making.cancelled():
-            log.info("delivery_stopped", key=delivery.key)
-        elif (problem := making.exception()) is not None:
-            # It is tried again after its lease.
-            expected = isinstance(problem, StorageUnavailable | QueryTooSlow)
-            log.error("delivery_left", key=delivery.key, reason=str(problem), exc_info=None if expected else problem)
+        if delivery is None:
+            return None
+        return Lease(
+            {"key": delivery.key},
+            work=partial(self._deliver, delivery),
+            renew=partial(self._work.renew, delivery),
+            release=partial(self._work.release, delivery),
+        )
 
     async def _deliver(self, delivery: ClaimedDelivery) -> None:
         run = await self._work.content(delivery)

@@ -91,12 +91,6 @@ where run.id = %(run)s;
 -- name: artefact
 select artefact from store.report_run where id = %(run)s and status = 'succeeded';
 
--- name: alerts
-select organization, key, metric, happened_at from store.report_alert order by happened_at, key limit %(limit)s for update skip locked;
-
--- name: told
-delete from store.report_alert where key = any(%(keys)s);
-
 -- name: of_run
 select delivery.id, recipient::text as recipient, delivery.status, attempts, next_at, delivery.error, delivered_at, delivery.created_at
 from app.report_delivery as delivery join app.report_run as run on run.id = delivery.run

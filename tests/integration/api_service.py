@@ -46,6 +46,8 @@ from storage.database import Database
 from storage.leaderboard import refresh_standings, standings
 from storage.metric_names import known_names
 from storage.sink import DatabaseSink
+from tests.integration.event_maker import EventMaker
+from tests.integration.stream_reader import LONG, Stream, small_buffers
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -87,7 +89,7 @@ class Reply:
 
 
 @dataclass
-class Api:
+class Api(EventMaker):
     """A running service and somebody who has an API key of its organization with every scope."""
 
     url: str
@@ -146,52 +148,6 @@ class Api:
             while not (await standings(self.services.database, self.organization, "all", limit=1)).current:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
-    def event(self, kind: str, data: dict[str, Any], time: datetime | str | None = None, **more: Any) -> dict[str, Any]:
-        """A CloudEvent with an id of its own; without a `time` it is of now."""
-        self.numbers[0] += 1
-        moment = self.clock.now if time is None else time
-        return {
-            "specversion": "1.0",
-            "id": f"event-{self.numbers[0]}",
-            "source": "test",
-            "type": kind,
-            "time": moment if isinstance(moment, str) else moment.isoformat(),
-            "data": data,
-            **more,
-        }
-
-    def system(self, host: str, time: datetime | None = None, **metrics: float) -> dict[str, Any]:
-        """A host's measurement."""
-        return self.event("system", {"host": host, "metrics": metrics}, time)
-
-    def enterprise(self, time: datetime | None = None, team: str | None = None, **metrics: Any) -> dict[str, Any]:
-        """An organization's report."""
-        return self.event("enterprise", {"metrics": metrics, **({"team_type": team} if team else {})}, time)
-
-    def trade(self, closed: datetime, pnl: str, **more: Any) -> dict[str, Any]:
-        """A trade that closed with this result before fees."""
-        data = {
-            "trade_id": f"trade-{self.numbers[0]}",
-            "user_id": "ann",
-            "broker": "broker",
-            "symbol": "EURUSD",
-            "side": "buy",
-            "quantity": 1,
-            "entry_price": 1,
-            "exit_price": 1,
-            "currency": "USD",
-            "pnl": pnl,
-            "opened_at": (closed - timedelta(hours=1)).isoformat(),
-            "closed_at": closed.isoformat(),
-            **more,
-        }
-        return self.event("trade", data, closed)
-
-    def view(self, action: str, time: datetime | None = None, id_: str | None = None, **more: Any) -> dict[str, Any]:
-        """One person's action on one video."""
-        data = {"video_id": "video", "creator_id": "creator", "user_id": "ann", "action": action, **more}
-        return self.event("view", data, time, **({"id": id_} if id_ else {}))
-
     @asynccontextmanager
     async def stream(
         self,
@@ -213,64 +169,6 @@ class Api:
         ):
             assert answer.status == 200, await answer.text()
             yield Stream(answer)
-
-
-def small_buffers(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket whose kernel keeps little of what is not read."""
-    made = socket.socket(*address[:3])
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
-    return made
-
-
-LONG = aiohttp.ClientTimeout(total=60)
-
-
-@dataclass
-class Stream:
-    """What a reader of server-sent events sees."""
-
-    answer: aiohttp.ClientResponse
-    last_event_id: str = ""
-
-    async def next(self, seconds: float = 10) -> tuple[str, Any] | None:
-        """The next event's name and data; None at the end of the stream. Raises TimeoutError."""
-        return await asyncio.wait_for(self._next(), seconds)
-
-    async def _next(self) -> tuple[str, Any] | None:
-        name, data = "", ""
-        while line := await self.answer.content.readline():
-            text = line.decode().rstrip("\n")
-            field_, _, value = text.partition(": ")
-            if field_ == "id":
-                self.last_event_id = value
-            elif field_ == "event":
-                name = value
-            elif field_ == "data":
-                data = value
-            elif text == "" and data:
-                return name, json.loads(data, parse_float=Decimal)
-        return None
-
-    async def opened(self) -> bool:
-        """Returns once something came; False at the end of the stream."""
-        return bool(await asyncio.wait_for(self.answer.content.readline(), 10))
-
-    async def placed(self) -> None:
-        """Returns once the reader knows its place."""
-        while not self.last_event_id:
-            line = (await asyncio.wait_for(self.answer.content.readline(), 10)).decode()
-            if line.startswith("id: "):
-                self.last_event_id = line[4:].strip()
-
-    async def ids(self, number: int) -> list[str]:
-        """The ids of the next events, as many."""
-        found = []
-        for _ in range(number):
-            event = await self.next()
-            assert event is not None, f"the stream ended after {found}"
-            assert event[0] == "event", event
-            found.append(event[1]["id"])
-        return found
 
 
 async def until(holds: Callable[[], bool], seconds: float = 10) -> None:

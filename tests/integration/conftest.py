@@ -8,8 +8,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from storage.database import Database
 from tests.conftest import database_of
 from tests.integration.api_service import NOON, Api, running
+from tests.integration.archived import folder
+from tests.integration.two_sides import sides
+
+__all__ = ["folder", "sides"]
+
+# It is nothing but assertions: a failure is to show both sides, as in a test.
+pytest.register_assert_rewrite("tests.integration.trade_checks")
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +28,15 @@ def service_database(postgres: str, template: str) -> Iterator[str]:
         connection.execute(sql.SQL("create database {} template {}").format(name, sql.Identifier(template)))
         yield database_of(postgres, "service")
         connection.execute(sql.SQL("drop database {} with (force)").format(name))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A pool over the test's database."""
+    pool = Database(database_url)
+    await pool.open()
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.integration.api_service import Api, Reply, small_buffers
+from tests.integration.api_service import Api, Reply
+from tests.integration.stream_reader import small_buffers
 
 
 async def manifest_of(api: Api, reply: Any) -> Any:

@@ -14,7 +14,8 @@ from typing import Any
 import aiohttp
 
 from api.stream.readers import Reader
-from tests.integration.api_service import Api, small_buffers
+from tests.integration.api_service import Api
+from tests.integration.stream_reader import small_buffers
 
 
 @dataclass

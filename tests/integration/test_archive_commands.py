@@ -13,8 +13,8 @@ from storage.archive import Archive
 from storage.archive_write import archive_days
 from storage.raw_days import drop_raw_days
 from tests.integration.api_service import running
+from tests.integration.archived import written
 from tests.integration.stored import organizations, scalar
-from tests.integration.test_archive import written
 from tests.samples import START, system, trade
 from tests.service_process import ROOT
 

@@ -1,47 +1,18 @@
-"""Kept answers: whose they are, what drops them, how fresh they say they are, and how often the database is asked."""
+"""Kept answers: whose they are, what drops them, and how fresh they say they are."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-import psycopg
-import pytest
-from psycopg import sql
-
-from api.auth.tokens import OwnTokens
-from api.cache.answers import UNCONFIRMED_S, ResponseCache
-from api.cache.commit_mark import CommitMark
 from storage import identity
 from storage.feed import reach
 from storage.leaderboard import refresh_standings
-from tests.integration.api_service import SECRET, Api, Clock, Reply, another, running, until, utc_now
-
-STATS = "/api/v1/dashboard/stats"
-
-
-def cache_of(api: Api) -> ResponseCache:
-    cache = api.services.cache
-    assert cache is not None
-    return cache
-
-
-async def confirmed(api: Api) -> None:
-    """Returns once the feed was read, so that answers are kept."""
-    await until(lambda: cache_of(api).in_use)
-
-
-async def send(api: Api, *events: dict[str, Any]) -> None:
-    """Sends events, and returns once the service has heard from the feed, too, that they were committed."""
-    await api.send(events)
-    _, head = await reach(api.services.database)
-    await until(lambda: api.services.hub.position >= head)
+from tests.integration.api_service import Api, Clock, Reply, another, running, until, utc_now
+from tests.integration.kept_answers import STATS, cache_of, confirmed, cpu, member, misses, send
 
 
 class RealClock(Clock):
@@ -49,42 +20,6 @@ class RealClock(Clock):
 
     def __getattribute__(self, name: str) -> Any:
         return utc_now() if name == "now" else super().__getattribute__(name)
-
-
-async def cpu(api: Api, headers: dict[str, str] | None = None) -> Any:
-    reply = await api.get(STATS, headers=headers)
-    assert reply.status == 200, reply.text
-    return reply.json["systemMetrics"]["cpuUsage"]
-
-
-async def misses(api: Api, *asked: Any) -> int:
-    """How many of these requests, one after the other, were answered by their handler."""
-    before = cache_of(api).misses
-    for one in asked:
-        await one()
-    return cache_of(api).misses - before
-
-
-async def member(api: Api, role: str, organization: UUID | None = None) -> tuple[str, dict[str, str]]:
-    """A new account in the organization: its id and the headers of its token."""
-    database = api.services.database
-    email = f"{role}-{api.organization.hex}-{time.perf_counter_ns()}@example.com"
-    account = await identity.create_account(database, email, "hash")
-    await identity.create_membership(database, account, organization or api.organization, role)  # type: ignore[arg-type]
-    return str(account), {"Authorization": f"Bearer {OwnTokens(SECRET).issue(account, now=utc_now())}"}
-
-
-@asynccontextmanager
-async def locked(url: str, table: str) -> AsyncIterator[None]:
-    """Nobody reads or writes a table while the block runs."""
-    connection = await psycopg.AsyncConnection.connect(url)
-    try:
-        await connection.execute(
-            sql.SQL("lock table {} in access exclusive mode").format(sql.Identifier("store", table))
-        )
-        yield
-    finally:
-        await connection.close()
 
 
 async def test_nobody_is_given_what_was_kept_for_somebody_else(api: Api) -> None:
@@ -262,147 +197,3 @@ async def test_a_board_that_is_behind_is_not_kept_until_the_next_commit(database
         # Now it holds everything: only another view changes it.
         api.clock.now += timedelta(seconds=20)
         assert await misses(api, partial(api.request, "GET", "/users/top")) == 0
-
-
-async def test_many_who_ask_at_once_are_one_question(api: Api, service_database: str) -> None:
-    await confirmed(api)
-    before = cache_of(api).misses
-    async with locked(service_database, "rollup_system_metrics_1m"):
-        asking = [asyncio.create_task(api.get(STATS)) for _ in range(20)]
-        await until(lambda: len(cache_of(api).memory.flights) == 1)
-    replies = await asyncio.gather(*asking)
-    assert {reply.status for reply in replies} == {200}
-    assert len({reply.body for reply in replies}) == 1
-    assert cache_of(api).misses - before == 1
-
-
-async def test_who_finds_an_answer_for_others_and_goes_hands_over(api: Api, service_database: str) -> None:
-    await confirmed(api)
-    memory = cache_of(api).memory
-    async with locked(service_database, "rollup_system_metrics_1m"):
-        first = asyncio.create_task(api.get(STATS))
-        await until(lambda: len(memory.flights) == 1)
-        (flight,) = memory.flights.values()
-        others = [asyncio.create_task(api.get(STATS)) for _ in range(5)]
-        first.cancel()
-        await until(lambda: flight.abandoned)
-        await until(lambda: len(memory.flights) == 1)
-    assert {reply.status for reply in await asyncio.gather(*others)} == {200}
-    assert await misses(api, partial(api.get, STATS)) == 0
-
-
-async def test_a_failure_is_nobody_elses_and_is_not_kept(api: Api, service_database: str) -> None:
-    await confirmed(api)
-    memory = cache_of(api).memory
-    async with locked(service_database, "rollup_system_metrics_1m"):
-        asking = [asyncio.create_task(api.get(STATS)) for _ in range(3)]
-        await until(lambda: len(memory.flights) == 1)
-        async with await psycopg.AsyncConnection.connect(service_database, autocommit=True) as connection:
-            ended: list[Any] = []
-            while not ended:
-                ended = await (
-                    await connection.execute(
-                        "select pg_cancel_backend(pid) from pg_stat_activity where application_name = 'streamgauge api'"
-                        " and wait_event_type = 'Lock' and datname = current_database()"
-                    )
-                ).fetchall()
-                await asyncio.sleep(0.01)
-    statuses = sorted([reply.status for reply in await asyncio.gather(*asking)])
-    assert (statuses[0], statuses[-1]) == (200, 504)
-    assert (await api.get(STATS)).status == 200
-
-
-async def test_an_answer_that_a_commit_overtook_is_not_kept(api: Api, service_database: str) -> None:
-    await confirmed(api)
-    await send(api, api.system("web", cpu_usage=1))
-    memory = cache_of(api).memory
-    async with locked(service_database, "rollup_enterprise_metrics_1d"):
-        early = asyncio.create_task(cpu(api))
-        await until(lambda: len(memory.flights) == 1)
-        (flight,) = memory.flights.values()
-        # It has read the hosts, or will; it waits for the organization's own figures, which this event does not touch.
-        await send(api, api.system("web", cpu_usage=2))
-        assert flight.stale
-        assert not memory.flights
-        late = asyncio.create_task(cpu(api))
-        await until(lambda: len(memory.flights) == 1)
-    assert await early in (1, 2)
-    assert await late == 2
-    assert await cpu(api) == 2
-
-
-async def test_without_word_from_the_database_nothing_is_answered_from_memory(database_url: str) -> None:
-    ahead = [0.0]
-    make = partial(ResponseCache, clock=lambda: time.monotonic() + ahead[0])
-    async with running(database_url, cache=make) as api:
-        await confirmed(api)
-        await cpu(api)
-        assert await misses(api, partial(cpu, api)) == 0
-        async with locked(database_url, "feed"):
-            ahead[0] += UNCONFIRMED_S
-            assert await misses(api, *[partial(cpu, api)] * 2) == 2
-        await confirmed(api)
-        await cpu(api)
-        assert await misses(api, partial(cpu, api)) == 0
-
-
-async def test_a_listener_that_lost_its_connection_drops_everything(database_url: str) -> None:
-    async with running(database_url) as api:
-        await confirmed(api)
-        await cpu(api)
-        async with running(database_url, known=api) as other:
-            assert len(cache_of(api).memory) == 1
-            async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
-                await connection.execute(
-                    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'streamgauge feed'"
-                    " and datname = current_database()"
-                )
-            await until(lambda: len(cache_of(api).memory) == 0)
-            await other.send([other.system("web", cpu_usage=7)])
-            await confirmed(api)
-            assert await cpu(api) == 7
-
-
-async def test_memory_is_bounded(database_url: str) -> None:
-    async with running(database_url, cache=partial(ResponseCache, most_entries=3)) as api:
-        await confirmed(api)
-        for host in "abcde":
-            await api.get(STATS, host=host)
-        memory = cache_of(api).memory
-        assert (len(memory), memory.evictions) == (3, 2)
-        assert await misses(api, *[partial(api.get, STATS, host=host) for host in "cde"]) == 0
-        assert await misses(api, partial(api.get, STATS, host="a")) == 1
-        # What was used last stays.
-        assert await misses(api, partial(api.get, STATS, host="d"), partial(api.get, STATS, host="e")) == 0
-        assert memory.bytes == sum(entry.size for entry in {shortcut.entry for shortcut in memory.shortcuts.values()})
-    async with running(database_url, cache=partial(ResponseCache, most_bytes=30_000)) as api:
-        await confirmed(api)
-        for host in range(20):
-            await api.get(STATS, host=host)
-            assert cache_of(api).memory.bytes <= 30_000
-        assert 0 < len(cache_of(api).memory) < 15
-        assert len(cache_of(api).memory.shortcuts) == len(cache_of(api).memory)
-
-
-@pytest.mark.parametrize("marked", [True, False])
-async def test_a_sender_is_answered_by_any_process_of_the_service_with_what_it_sent(
-    database_url: str, tmp_path: Any, marked: bool
-) -> None:
-    # The second time, without a mark, shows that the test can fail.
-    marks = [CommitMark(tmp_path / "mark") for _ in range(2)]
-    first, second = (partial(ResponseCache, mark=mark if marked else None) for mark in marks)
-    async with (
-        running(database_url, cache=first) as api,
-        running(database_url, cache=second, known=api) as other,
-    ):
-        # Only the mark tells: the feed is not listened to any more, and is taken for silent.
-        await api.services.hub.stop()
-        found = []
-        for figure in range(5):
-            cache_of(api).read(cache_of(api).reading())
-            await cpu(api)
-            await other.send([other.system("web", cpu_usage=figure)])
-            found.append(await cpu(api))
-    assert (found == list(range(5))) is marked
-    for mark in marks:
-        mark.close()

@@ -10,7 +10,7 @@ from functools import partial
 from api.cache.answers import LIFE_S, ResponseCache
 from api.cache.second_level import REST_S, SecondLevel
 from tests.integration.api_service import Api, another, running, until
-from tests.integration.test_cache import STATS, cache_of, confirmed, cpu, member, send
+from tests.integration.kept_answers import STATS, cache_of, confirmed, cpu, member, send
 from tests.servers.server import Server
 
 

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.auth.tokens import OwnTokens
 from storage import identity
 from tests.integration.api_service import SECRET, Api, another, utc_now
-from tests.integration.test_cache import STATS, cache_of, confirmed, member, misses
+from tests.integration.kept_answers import STATS, cache_of, confirmed, member, misses
 
 
 class Rates(msgspec.Struct, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ import zstandard
 
 from api.compression import LEAST, coding
 from tests.integration.api_service import Api
-from tests.integration.test_cache import cache_of, confirmed, send
+from tests.integration.kept_answers import cache_of, confirmed, send
 
 QUESTION = "/api/v1/query?rollup=system_metrics&group_by=host,metric"
 

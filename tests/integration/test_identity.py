@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -18,14 +17,6 @@ from storage.database import Database, StorageRefused
 from storage.identity import digest
 
 NOW = datetime(2026, 1, 5, 10, tzinfo=UTC)
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    await database.open()
-    yield database
-    await database.close()
 
 
 async def test_an_account_enters_the_organizations_it_is_in_and_an_admin_enters_all(database: Database) -> None:

@@ -24,9 +24,10 @@ from jobs.reports.render import Format, render
 from jobs.reports.report import Report
 from storage import identity
 from storage.report_work import Artefact, ReportWork
-from tests.integration.api_service import NOON, Api, Stream, another, running, utc_now
+from tests.integration.api_service import NOON, Api, another, running, utc_now
 from tests.integration.people import joined, registered
 from tests.integration.report_service import REPORTS, Here
+from tests.integration.stream_reader import Stream
 from tests.service_process import ROOT
 
 MADE = Artefact(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -39,15 +38,6 @@ def quiet(*_: object) -> None:
 def folder(tmp_path: Path) -> Archive:
     """An empty archive."""
     return Archive(tmp_path / "archive")
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """A pool over the test's database."""
-    pool = Database(database_url)
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 def written(url: str, samples: list[Sample], owners: list[UUID] | None = None) -> list[UUID]:

@@ -12,7 +12,8 @@ import pytest
 
 from api.connections import Times
 from api.edge import Edge
-from tests.integration.api_service import Api, running, small_buffers
+from tests.integration.api_service import Api, running
+from tests.integration.stream_reader import small_buffers
 
 QUICK_TIMES = Times(head_s=0.4, body_s=0.5, body_rate=100_000, pause_s=0.4, answer_s=0.5, keep_alive_s=1.0, look_s=0.05)
 

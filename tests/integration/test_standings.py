@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import get_args
 from uuid import UUID
@@ -20,15 +19,6 @@ from storage.sink import DatabaseSink
 from tests.integration.api_service import running
 from tests.integration.stored import organizations, run, scalar
 from tests.samples import START, batches, system, view
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """A pool over the test's database."""
-    pool = Database(database_url)
-    await pool.open()
-    yield pool
-    await pool.close()
 
 
 async def all_time(database: Database, organization: UUID, limit: int) -> Standings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -12,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.integration.api_service import NOON, Api
+from tests.integration.api_service import Api
+from tests.integration.trade_checks import answer, check_drawdowns, check_report, near
 from tests.integration.trade_record import (
     ROOM,
     Sent,
     days_between,
-    deepest,
     divided,
     figures,
     of_day,
@@ -27,19 +26,12 @@ from tests.integration.trade_record import (
     within,
 )
 
-BASE = "/api/unify/v1"
 ZONES = [
     ("Europe/Berlin", datetime(2025, 3, 18, tzinfo=UTC), date(2025, 3, 20), date(2025, 4, 8), [23]),
     ("America/New_York", datetime(2025, 10, 22, tzinfo=UTC), date(2025, 10, 24), date(2025, 11, 12), [25]),
     ("Asia/Kathmandu", datetime(2025, 6, 1, tzinfo=UTC), date(2025, 6, 3), date(2025, 6, 20), []),
 ]
 """A zone, when trades begin, the days that are asked for, and the hours of its days that have not 24."""
-
-
-async def answer(api: Api, path: str, **parameters: Any) -> Any:
-    reply = await api.get(BASE + path, **parameters)
-    assert reply.status == 200, reply.text
-    return reply.json
 
 
 @pytest.fixture(params=ZONES, ids=lambda zone: zone[0])
@@ -116,105 +108,6 @@ async def test_the_report_its_equity_its_drawdowns_and_its_ratios(record: Record
     # One number for two currencies is a starting equity of neither.
     one_for_two = await answer(api, "/reports/pnl", from_=first, to=last, tz=tz.key, starting_equity=5)
     assert one_for_two["by_currency"] == nothing_stated["by_currency"]
-
-
-def check_report(
-    part: dict[str, Any], mine: list[Sent], starting: Decimal, first: date, last: date, tz: ZoneInfo
-) -> None:
-    """One currency's part of a report against the trades."""
-    by_day = of_day(mine, tz)
-    days = days_between(first, last)
-    nets = [total(one.net for one in by_day[day]) for day in days]
-    expected = figures(mine)
-    assert [day["date"] for day in part["daily"]] == [day.isoformat() for day in days]
-    for day, net, row in zip(days, nets, part["daily"], strict=True):
-        one_day = figures(by_day[day])
-        assert (row["profit"], row["loss"], row["net"], row["trades"]) == (
-            one_day["profit"],
-            one_day["loss"],
-            net,
-            len(by_day[day]),
-        )
-    assert part["total"] == {
-        "profit": expected["profit"],
-        "loss": expected["loss"],
-        "net": expected["totalPnL"],
-        "trades": len(mine),
-    }
-    levels = [starting]
-    for net in nets:
-        levels.append(ROOM.add(levels[-1], net))
-    assert part["starting_equity"] == starting
-    assert [(row["date"], row["equity"]) for row in part["equity"]] == [
-        (day.isoformat(), level) for day, level in zip(days, levels[1:], strict=True)
-    ]
-    check_drawdowns(part, levels, days)
-    sharpe, sortino = ratios(levels) if starting else (None, None)
-    statistics = part["statistics"]
-    near(statistics["sharpe"], sharpe)
-    near(statistics["sortino"], sortino)
-    assert statistics["profit_factor"] == expected["profitFactor"]
-    assert statistics["expectancy"] == expected["averagePnL"]
-    assert statistics["average_hold_seconds"] == expected["averageHoldSeconds"]
-    assert (statistics["win_rate"], statistics["wins"], statistics["losses"]) == (
-        expected["winRate"],
-        expected["winningTrades"],
-        expected["losingTrades"],
-    )
-    assert (statistics["best"], statistics["worst"], statistics["fees"]) == (
-        expected["bestTrade"],
-        expected["worstTrade"],
-        expected["fees"],
-    )
-    assert (statistics["days"], statistics["winning_days"], statistics["losing_days"]) == (
-        len(days),
-        sum(net > 0 for net in nets),
-        sum(net < 0 for net in nets),
-    )
-    signs = "".join(
-        "+" if net > 0 else "-" if net < 0 else "0" for day, net in zip(days, nets, strict=True) if by_day[day]
-    )
-    for name, sign in (("winning", "+"), ("losing", "-")):
-        runs = "".join(one if one == sign else " " for one in signs).split()
-        assert statistics[f"longest_{name}_streak_days"] == max(map(len, runs), default=0)
-
-
-def check_drawdowns(part: dict[str, Any], levels: list[Decimal], days: list[date]) -> None:
-    """Drawdowns, camel or not, against the levels of equity, of which the first is the starting equity."""
-    shallow, relative_fall = part["drawdown"], part.get("relative_drawdown")
-    if "relativeDrawdown" in part:
-        shallow, relative_fall = snake(shallow), snake(part["relativeDrawdown"])
-    amount = deepest(levels, ROOM.subtract)
-    assert (shallow or {"amount": None})["amount"] == amount
-    relative = deepest(levels, lambda high, low: ROOM.divide(high - low, high)) if levels[0] > 0 else None
-    found = relative_fall
-    assert (found is None) == (relative is None)
-    if found is not None:
-        assert abs(found["percent"] - 100 * relative) <= Decimal("0.0000005")
-    level = {None: levels[0]} | {day.isoformat(): level for day, level in zip(days, levels[1:], strict=True)}
-    for fall in (shallow, found):
-        if fall is None:
-            continue
-        assert (fall["peak_equity"], fall["trough_equity"]) == (level[fall["peak_date"]], level[fall["trough_date"]])
-        assert fall["amount"] == fall["peak_equity"] - fall["trough_equity"]
-        later = [
-            day for day in level if day is not None and day > fall["trough_date"] and level[day] >= fall["peak_equity"]
-        ]
-        assert fall["recovery_date"] == min(later, default=None)
-        assert (fall["peak_date"] or "") < fall["trough_date"]
-
-
-def snake(fall: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A drawdown of TradeFlow's names in ours."""
-    return fall and {
-        re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name): value for name, value in fall.items()
-    }
-
-
-def near(found: Decimal | None, expected: float | None) -> None:
-    assert (found is None) == (expected is None)
-    if found is not None:
-        assert float(found) == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 async def test_figures_over_time_and_by_group(record: Record) -> None:
@@ -317,68 +210,3 @@ async def test_strategies(record: Record) -> None:
     assert paged == found["strategies"]
     plain = await answer(api, "/analytics/strategies", **asked)
     assert {(row["sharpe"], row["sortino"], row["relativeDrawdown"]) for row in plain["strategies"]} == {(None,) * 3}
-
-
-async def test_days_to_come_and_half_days_are_in_no_statistics(api: Api) -> None:
-    await api.send([api.trade(NOON - timedelta(days=1), "-100"), api.trade(NOON, "50")])
-    asked = {"from_": "2026-03-09", "to": "2026-03-31", "starting_equity": 1_000}
-    found = await answer(api, "/reports/pnl", **asked)
-    assert len(found["daily"]) == 23
-    assert [(row["date"], row["equity"]) for row in found["equity"]] == [("2026-03-09", 900), ("2026-03-10", 950)]
-    assert found["statistics"]["days"] == 2
-    assert found["drawdown"] == {
-        "amount": 100,
-        "percent": 10,
-        "peak_date": None,
-        "trough_date": "2026-03-09",
-        "recovery_date": None,
-        "peak_equity": 1000,
-        "trough_equity": 900,
-    }
-    near(found["statistics"]["sharpe"], ratios([Decimal(1_000), Decimal(900), Decimal(950)])[0])
-    (row,) = (await answer(api, "/analytics/strategies", **asked))["strategies"]
-    assert (row["sharpe"], snake(row["drawdown"])) == (found["statistics"]["sharpe"], found["drawdown"])
-    # The last 24 hours begin and end within a day.
-    found = await answer(api, "/reports/pnl", time_range="24h", starting_equity=1_000)
-    assert (found["statistics"]["sharpe"], found["statistics"]["sortino"]) == (None, None)
-    # A trade a few minutes ahead, on a day that has not begun, counts all the same.
-    api.clock.now = datetime(2026, 3, 10, 23, 55, tzinfo=UTC)
-    await api.send([api.trade(datetime(2026, 3, 11, 0, 1, tzinfo=UTC), "7")])
-    found = await answer(api, "/reports/pnl", **asked)
-    assert (found["equity"][-1], found["statistics"]["days"]) == ({"date": "2026-03-11", "equity": 957}, 3)
-    (row,) = (await answer(api, "/analytics/strategies", **asked))["strategies"]
-    assert row["sharpe"] == found["statistics"]["sharpe"]
-
-
-async def test_nothing_traded_is_zeros_and_nulls(api: Api) -> None:
-    found = await answer(api, "/reports/pnl", currency="EUR", starting_equity=5)
-    assert ({row["equity"] for row in found["equity"]}, found["starting_equity"]) == ({5}, 5)
-    assert (found["drawdown"], found["relative_drawdown"]) == (None, None)
-    statistics = found["statistics"]
-    assert (statistics["fees"], statistics["wins"], statistics["days"]) == (0, 0, 7)
-    for name in (
-        "profit_factor",
-        "expectancy",
-        "sharpe",
-        "sortino",
-        "average_hold_seconds",
-        "win_rate",
-        "best",
-        "worst",
-    ):
-        assert statistics[name] is None, name
-    found = await answer(api, "/analytics/trades", group_by="symbol", recent=5, currency="EUR")
-    assert (found["series"], found["groups"], found["groupCount"], found["currency"]) == ([], [], 0, "EUR")
-    assert found["trades"] == {"items": [], "cursor": None, "archived": False}
-    assert found["total"] == figures([])
-    assert (await answer(api, "/analytics/trades", group_by="symbol", page=9))["groupCount"] == 0
-    assert (await answer(api, "/analytics/strategies"))["strategies"] == []
-
-
-async def test_a_profit_without_a_loss_has_no_factor_and_no_sortino(api: Api) -> None:
-    await api.send([api.trade(NOON - timedelta(days=n), "10") for n in range(3)])
-    found = await answer(api, "/reports/pnl", starting_equity="100")
-    statistics = found["statistics"]
-    assert (statistics["profit_factor"], statistics["sortino"], found["drawdown"]) == (None, None, None)
-    assert statistics["sharpe"] > 0
-    assert (statistics["longest_winning_streak_days"], statistics["longest_losing_streak_days"]) == (3, 0)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import copied
-from tests.integration.conftest import api
+from tests.integration.conftest import api, database
 
-__all__ = ["api"]
+__all__ = ["api", "database"]
 
 
 @pytest.fixture(scope="session")

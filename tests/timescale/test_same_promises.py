@@ -6,9 +6,9 @@ A subset, so that the run stays short: those whose statements meet the tables th
 from tests.integration.test_archive import (
     test_a_late_event_of_an_archived_day_is_appended,
     test_archived_and_dropped_days_are_verified_and_rebuilt_as_if_they_were_there,
-    test_every_column_of_random_events_survives_exactly,
     test_who_reads_both_places_is_not_passed_by_a_drop,
 )
+from tests.integration.test_archive_files import test_every_column_of_random_events_survives_exactly
 from tests.integration.test_creator_boards import test_every_board_agrees_with_a_count_of_the_events
 from tests.integration.test_declarations import test_migrating_again_changes_nothing
 from tests.integration.test_event_stream import (
