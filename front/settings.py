@@ -72,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     access_token_minutes: Annotated[int, msgspec.Meta(ge=1, le=1_440)] = 30
     open_registration: bool = True
     queue_events: Annotated[int, msgspec.Meta(ge=1_000)] = 100_000
-    group_events: Annotated[int, msgspec.Meta(ge=1)] = 20_000
+    group_events: Annotated[int, msgspec.Meta(ge=1)] = 50_000
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1_024, le=1_073_741_824)] = 33_554_432
     earliest: dt.date = dt.date(2000, 1, 1)
     ahead_minutes: Annotated[int, msgspec.Meta(ge=0, le=1_440)] = 10

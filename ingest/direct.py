@@ -12,6 +12,9 @@ from typing import Any, Protocol, cast, runtime_checkable
 from ingest.log import Batch, Outcome, Packed, Refusal, Sink, Unavailable
 from ingest.telemetry import Telemetry
 
+WHOLE_EVENTS = 10_000
+"""So many events that wait are never divided: what another transaction costs would be more than what it saves."""
+
 _Group = list[tuple[Packed, asyncio.Future[list[Refusal]]]]
 
 
@@ -33,7 +36,9 @@ class DirectLog:
     """Group commit over a bounded queue.
 
     A batch that finds the sink idle is written at once; those that arrive meanwhile are written together by the next
-    transaction, at most `group_events` events of them. Where more than `queue_events` events wait, `publish` raises Unavailable.
+    transaction, at most `group_events` events of them, and of many no more than half of what is under way: the other half is
+    prepared meanwhile. Else senders that wait for their answers would come back all at once, to a sink that has waited for them.
+    Where more than `queue_events` events wait, `publish` raises Unavailable.
 
     While one group is written, the next is prepared: when half of the time is over that the last one took, or as many events
     wait as are being written, so that neither the groups get small nor the database waits for them. Groups are written one at a
@@ -50,7 +55,8 @@ class DirectLog:
         telemetry: Telemetry,
         *,
         queue_events: int = 100_000,
-        group_events: int = 20_000,
+        group_events: int = 50_000,
+        whole_events: int = WHOLE_EVENTS,
         computing: Executor | None = None,
     ) -> None:
         self._sink = sink
@@ -58,6 +64,7 @@ class DirectLog:
         self._telemetry = telemetry
         self._queue_events = queue_events
         self._group_events = group_events
+        self._whole_events = whole_events
         self._waiting: deque[tuple[Packed, asyncio.Future[list[Refusal]]]] = deque()
         self._waiting_events = 0
         self._prepared_events = 0
@@ -103,7 +110,7 @@ class DirectLog:
                 await self._enough(writing, written, begun + self._seconds / 2)
             if not self._waiting:
                 break
-            group = self._take()
+            group = self._take(written if writing is not None and not writing.done() else 0)
             written = _events(group)
             prepared = None
             if writing is not None and not writing.done():
@@ -141,10 +148,12 @@ class DirectLog:
             # The sink meets the same trouble again when it writes the group, and there it is answered and counted.
             return None
 
-    def _take(self) -> _Group:
+    def _take(self, written: int) -> _Group:
+        """The next group, while `written` events are being written."""
+        most = min(self._group_events, max(self._whole_events, (self._waiting_events + written) // 2))
         group = [self._waiting.popleft()]
         events = group[0][0].size
-        while self._waiting and events + self._waiting[0][0].size <= self._group_events:
+        while self._waiting and events + self._waiting[0][0].size <= most:
             group.append(self._waiting.popleft())
             events += group[-1][0].size
         self._waiting_events -= events

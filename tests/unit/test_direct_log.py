@@ -111,6 +111,20 @@ async def test_batches_that_meet_a_busy_sink_are_written_together() -> None:
     assert sum(outcome.counted for outcome in heard.outcomes) == 61
 
 
+async def test_a_pile_is_divided_so_that_one_half_is_prepared_while_the_other_is_written() -> None:
+    sink = GatedSink()
+    log = DirectLog(sink, Heard(), queue_events=100, group_events=100, whole_events=10)
+    first = asyncio.create_task(log.publish(batch("first")))
+    await sink.busy()
+    others = [asyncio.create_task(log.publish(batch(*(f"{n}-{m}" for m in range(4))))) for n in range(10)]
+    await started(10)
+    sink.open()
+    await asyncio.gather(first, *others)
+    await log.close()
+    # Half of 40, of the 20 that are left not less than 10, and what is left is no pile.
+    assert [sum(len(one.events) for one in group) for group in sink.groups] == [1, 20, 8, 8, 4]
+
+
 async def test_a_batch_larger_than_a_group_is_written_alone() -> None:
     sink = GatedSink()
     sink.open()
