@@ -63,7 +63,8 @@ async def accept(request: web.Request) -> web.StreamResponse:
     try:
         if len(body) > _THREAD_ABOVE:
             work = partial(_take, parts, organization, body, content_type, packed=True)
-            taken = await asyncio.get_running_loop().run_in_executor(parts.computing, work)
+            async with parts.decoding:
+                taken = await asyncio.get_running_loop().run_in_executor(parts.computing, work)
             del work
         else:
             taken = _take(parts, organization, body, content_type, packed=False)

@@ -43,6 +43,9 @@ class Services:
     observation: Observation
     now: Callable[[], dt.datetime]
     computing: Executor | None = None
+    decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """Requests that are handed to `computing` at once: one that is decoded and one that is next. What is prepared for the database
+    stands in the same line, and would wait for all of them."""
     max_body_bytes: int = 32 * 1024 * 1024
     public_operations: bool = True
     open_registration: bool = True

@@ -179,12 +179,17 @@ async def _schedule(settings: Settings, console: Console, fonts: tuple[str, ...]
 
 
 def settle() -> None:
-    """Modules and their objects stay: the collector need not look at them again, nor at everything else every few hundred events."""
+    """Modules and their objects stay: the collector need not look at them again, nor at everything else every few hundred events.
+
+    And a thread that computes lets go of Python after a millisecond, not after five: the one that writes to the database and the one
+    that answers need it for moments only, a dozen times a transaction.
+    """
     gc.collect()
     gc.freeze()
     # At the end they go like any others: duckdb would tell whoever stops the service of everything that it still has.
     atexit.register(gc.unfreeze)
     gc.set_threshold(200_000, 20, 50)
+    sys.setswitchinterval(0.001)
 
 
 async def _opened(

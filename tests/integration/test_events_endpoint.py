@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import threading
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from api import events as api_events
 from api.observation import Observation
 from ingest.direct import DirectLog
 from ingest.log import Batch, Outcome
@@ -280,6 +282,30 @@ class Stuck:
     def write(self, batches: Sequence[Batch]) -> Outcome:
         self.go_on.wait(30)
         return Outcome([[] for _ in batches], 0, sum(len(batch.events) for batch in batches))
+
+
+async def test_large_requests_leave_room_in_the_line_of_what_computes(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more than two stand in it, so that what is prepared for the database is never behind all of them."""
+    handed: list[int] = []
+    under_way = 0
+    decode = api_events._take
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        nonlocal under_way
+        under_way += 1
+        handed.append(under_way)
+        time.sleep(0.05)
+        under_way -= 1
+        return decode(*arguments, **options)
+
+    monkeypatch.setattr(api_events, "_take", slow)
+    body = json.dumps([api.system("web" * 20, cpu_usage=1) for _ in range(500)]).encode()
+    assert len(body) > 64 * 1024
+    replies = await asyncio.gather(*(api.post(body) for _ in range(8)))
+    assert {reply.status for reply in replies} == {202}
+    assert (len(handed), max(handed)) == (8, 2)
 
 
 async def test_only_a_credential_with_the_scope_sends(api: Api) -> None:
