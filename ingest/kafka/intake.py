@@ -59,13 +59,6 @@ class Taken:
     strays: list[Stray] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
 
-    def add(self, later: Taken) -> None:
-        """Takes over what another poll brought."""
-        self.batches += later.batches
-        self.origins += later.origins
-        self.strays += later.strays
-        self.dead += later.dead
-
 
 Headers = tuple[tuple[str, bytes | None], ...]
 """A record's headers, in their order."""

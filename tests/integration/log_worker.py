@@ -132,7 +132,7 @@ class Bench:
     async def worker(
         self,
         *,
-        group_events: int = 20_000,
+        group_events: int = 50_000,
         dead_letter_limit: int = 1_000,
         before_commit: Callable[[Conn], None] | None = None,
         limits: LedgerLimits | None = None,
