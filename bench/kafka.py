@@ -93,7 +93,8 @@ def publish(service: Scaled, sent: list[bytes], *, seconds: float = 0.0) -> floa
 def throughput(service: Scaled, *, count: int) -> float:
     """Trades a second from a sender's first request until the last can be read, all processes at work on one machine."""
     sent = bodies(trade(40_000_000, count))
-    before = service.counted("trade")
+    with psycopg.connect(service.database_url, autocommit=True) as connection:
+        before = service.counted("trade", connection)
     with service.worker():
         probe(service, next(_numbers))
         started = time.perf_counter()
