@@ -19,7 +19,7 @@ from bench.service import Service
 from bench.workload import bodies
 
 CONNECTIONS = 48
-"""As many requests are under way at once: twice as many events as one transaction takes at most, so the sink never waits for a sender."""
+"""As many requests are under way at once: enough that one half is decoded and prepared while the other half is written."""
 
 
 @dataclass(frozen=True)
