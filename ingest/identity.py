@@ -17,8 +17,7 @@ def identities(organization: UUID, kind: str, events: Iterable[Event]) -> list[b
     No part can hold a NUL, so no two identities read the same.
     """
     start = organization.bytes + kind.encode() + b"\0"
-    blake = hashlib.blake2b
-    return [blake(start + f"{event.source}\0{event.id}".encode(), digest_size=HASH_BYTES).digest() for event in events]
+    return _hashes(start, [f"{event.source}\0{event.id}" for event in events])
 
 
 def keys(organization: UUID, kind: str, events: Sequence[Event]) -> list[bytes]:
@@ -28,11 +27,18 @@ def keys(organization: UUID, kind: str, events: Sequence[Event]) -> list[bytes]:
     numbers has the hash of its source: all of a source's numbers pass one partition, in their order.
     """
     start = organization.bytes + kind.encode() + b"\0"
-    blake = hashlib.blake2b
-    return [
-        blake(
-            start + (f"{event.source}\0{event.id}" if event.sequence is None else f"{event.source}\0\0").encode(),
-            digest_size=HASH_BYTES,
-        ).digest()
-        for event in events
-    ]
+    return _hashes(
+        start,
+        [f"{event.source}\0{event.id}" if event.sequence is None else f"{event.source}\0\0" for event in events],
+    )
+
+
+def _hashes(start: bytes, names: Iterable[str]) -> list[bytes]:
+    """The hash of each name behind the same start, which is read once: to copy its state is quicker than to set up another."""
+    copy = hashlib.blake2b(start, digest_size=HASH_BYTES).copy
+    found = []
+    for name in names:
+        hashed = copy()
+        hashed.update(name.encode())
+        found.append(hashed.digest())
+    return found
