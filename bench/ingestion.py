@@ -18,7 +18,7 @@ from bench.load import pack
 from bench.service import Service
 from bench.workload import bodies
 
-CONNECTIONS = 48
+CONNECTIONS = 96
 """As many requests are under way at once: enough that one half is decoded and prepared while the other half is written."""
 
 

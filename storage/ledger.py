@@ -13,7 +13,7 @@ from psycopg import Cursor
 from psycopg.rows import TupleRow
 
 from ingest.identity import HASH_BYTES
-from storage.bloom import Bloom, Halves, split
+from storage.bloom import Filters, Halves, filter_of, split, usual_bits
 from storage.database import Conn
 
 _PAGE = 4096
@@ -65,7 +65,7 @@ class _Known:
     recent: set[bytes] = field(default_factory=set)
     batches: deque[tuple[int, list[bytes]]] = field(default_factory=deque)
     seen: int = 0
-    slices: dict[int, Bloom] = field(default_factory=dict)
+    slices: Filters = field(default_factory=Filters)
 
     def remember(self, number: int, hashes: list[bytes]) -> None:
         """Takes over a batch."""
@@ -132,16 +132,17 @@ class Ledger:
             everyone[name].remember(number, [joined[at : at + HASH_BYTES] for at in range(0, len(joined), HASH_BYTES)])
 
     def _take_slices(self, connection: Conn, known: _Known, slices: dict[int, int]) -> None:
-        if slices.keys() == known.slices.keys():
+        numbers = known.slices.numbers()
+        if slices.keys() == numbers:
             return
-        for gone in known.slices.keys() - slices.keys():
-            del known.slices[gone]
-        for fresh in slices.keys() - known.slices.keys():
+        for gone in numbers - slices.keys():
+            known.slices.remove(gone)
+        for fresh in slices.keys() - numbers:
             row = connection.execute(
                 "select filter from store.ledger_slice where kind = %s and slice = %s", (known.name, fresh)
             ).fetchone()
             assert row is not None
-            known.slices[fresh] = Bloom(row[0])
+            known.slices.add(fresh, row[0])
         known.forget_sealed(max(slices.values(), default=0))
 
     def unknown(self, connection: Conn, hashes: Sequence[bytes]) -> list[bool]:
@@ -158,7 +159,7 @@ class Ledger:
                 fresh.append(new)
                 if new:
                     here.add(item)
-        if any(known.slices for known in everyone):
+        if any(known.slices.numbers() for known in everyone):
             positions = [position for position, new in enumerate(fresh) if new]
             halves = split(b"".join(hashes[position] for position in positions))
             for known in everyone:
@@ -175,11 +176,10 @@ class Ledger:
         fresh: list[bool],
     ) -> None:
         """Takes away from `fresh` what a slice of one ledger has."""
-        for number, bloom in known.slices.items():
-            for hit in bloom.possible(halves):
-                position = positions[int(hit)]
-                if fresh[position] and _confirm(connection, known.name, number, hashes[position]):
-                    fresh[position] = False
+        for number, hit in known.slices.possible(halves):
+            position = positions[hit]
+            if fresh[position] and _confirm(connection, known.name, number, hashes[position]):
+                fresh[position] = False
 
     def add(self, connection: Conn, hashes: list[bytes]) -> None:
         """Writes new identities; memory takes them over with `commit`, once the transaction is through."""
@@ -217,7 +217,12 @@ class Ledger:
             "with gone as (delete from store.ledger where kind = %(kind)s and number <= %(last)s returning accepted_at)"
             " insert into store.ledger_slice (kind, slice, last_number, ids, first_at, last_at, filter)"
             " select %(kind)s, %(last)s, %(last)s, %(ids)s, min(accepted_at), max(accepted_at), %(filter)b from gone",
-            {"kind": self._own.name, "last": last, "ids": ids, "filter": Bloom.of(ordered).tobytes()},
+            {
+                "kind": self._own.name,
+                "last": last,
+                "ids": ids,
+                "filter": filter_of(ordered, usual_bits(self._limits.slice_ids)),
+            },
         )
         with connection.cursor() as cursor:
             cursor.executemany(
