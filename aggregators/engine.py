@@ -39,7 +39,7 @@ def aggregate(rollup: Rollup, raw: pl.DataFrame) -> list[dict[str, pl.DataFrame]
     concerned = raw if rollup.concerns is None else raw.filter(rollup.concerns)
     for piece in _pieces(concerned):
         # Within a group polars keeps the rows' order, so the last row is that of the greatest (time, source, id).
-        rows = rollup.prepare(piece.sort("time", "source", "id"))
+        rows = rollup.prepare(piece.sort("time", "source", "id") if rollup.has_last() else piece)
         if rows.height:
             parts.append(_grains(rollup, rows.with_columns(pl.col(*rollup.keys).fill_null(_EMPTY_KEY))))
     return parts
@@ -74,17 +74,19 @@ def _grains(rollup: Rollup, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
     frame = rows.with_columns(pl.col("time").alias("bucket"))
     for grain in rollup.grains:
         plain = [m for m in rollup.measures_at(grain) if m.merge not in _SKETCHES]
-        frame = frame.with_columns(pl.col("bucket").dt.truncate(grain), pl.int_range(pl.len()).alias(_MEMBERS))
+        members = [pl.int_range(pl.len()).alias(_MEMBERS)] if sketches else []
+        frame = frame.with_columns(pl.col("bucket").dt.truncate(grain), *members)
         if result:
             frame = frame.sort(place) if place else frame
             figures = [*(_again(m) for m in plain), *(pl.col(column).last() for column in place)]
         else:
             last = [pl.col(column.removeprefix("last_")).last().alias(column) for column in place]
             figures = [*(_first(m) for m in plain), *last]
-        frame = frame.group_by(keys).agg(*figures, pl.col(_MEMBERS)).sort(keys)
-        owners = _owners(frame[_MEMBERS])
-        sketches = {name: sketch.moved(owners) for name, sketch in sketches.items()}
-        frame = frame.drop(_MEMBERS)
+        frame = frame.group_by(keys).agg(*figures, *(pl.col(_MEMBERS) for _ in members)).sort(keys)
+        if sketches:
+            owners = _owners(frame[_MEMBERS])
+            sketches = {name: sketch.moved(owners) for name, sketch in sketches.items()}
+            frame = frame.drop(_MEMBERS)
         wanted = [m.name for m in rollup.measures_at(grain) if m.merge in _SKETCHES]
         sketches |= {name: sketches[name].merged() for name in wanted}
         stored = frame.with_columns(sketches[name].column(frame.height).alias(name) for name in wanted)
