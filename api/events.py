@@ -24,6 +24,7 @@ from ingest.events import AnyEvent, Event
 from ingest.events.bodies import MalformedBody, TooManyEvents
 from ingest.events.decode import CONTENT_TYPES, Rejection, decode, refuse
 from ingest.log import Batch, Packed, Unavailable
+from ingest.reserved import reserved
 
 _ZSTD_WINDOW = 8 * 1024 * 1024
 
@@ -100,6 +101,7 @@ class _Taken:
 def _take(parts: Services, organization: UUID, body: bytes, content_type: str, *, packed: bool) -> _Taken:
     """Decodes a body, holds its events against the organization's metric names and packs them. Nothing but columns is left of many."""
     decoded = decode(body, content_type, now=parts.now(), limits=parts.limits)
+    decoded = refuse(decoded, reserved(decoded.events))
     decoded = refuse(decoded, parts.names.refusals(organization, decoded.events))
     types: Counter[type[Event]] = Counter(map(type, decoded.events))
     batch = Batch(organization, decoded.events)

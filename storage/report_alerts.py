@@ -14,9 +14,6 @@ from storage.named import load
 
 _QUERIES = load("report_alerts")
 
-ALERT_SOURCE = "streamgauge/reports"
-"""The source of their events, each organization's own."""
-
 
 @dataclass(frozen=True)
 class ReportAlert:

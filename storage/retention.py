@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ingest.reserved import ALERT_SOURCE
 from storage.database import Database
 from storage.named import load
-from storage.report_alerts import ALERT_SOURCE
 
 
 async def prune_feed(database: Database, *, hours: int = 48) -> int:

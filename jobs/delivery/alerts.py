@@ -13,8 +13,9 @@ import structlog
 from ingest.events import Event
 from ingest.events.enterprise import Enterprise, EnterpriseEvent
 from ingest.log import Unavailable
+from ingest.reserved import ALERT_SOURCE
 from storage.database import Database, QueryTooSlow, StorageUnavailable
-from storage.report_alerts import ALERT_SOURCE, ReportAlert, claim_alerts, forget_alerts, release_alerts
+from storage.report_alerts import ReportAlert, claim_alerts, forget_alerts, release_alerts
 
 log = structlog.get_logger(__name__)
 

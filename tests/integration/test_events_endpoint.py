@@ -161,6 +161,7 @@ async def test_the_good_are_accepted_and_the_bad_get_their_reason(api: Api) -> N
         (api.system("web", **{"Not A Name": 1}), "data.metrics.Not A Name"),
         (api.system("w\x00b", cpu_usage=1), "data.host"),
         (api.trade(NOON, "1" * 19), "data.pnl"),
+        ({**api.system("web", cpu_usage=1), "source": "streamgauge/reports", "sequence": 10**18}, "source"),
         ({"specversion": "1.0"}, "type"),
         (7, "event"),
     ]
@@ -169,7 +170,7 @@ async def test_the_good_are_accepted_and_the_bad_get_their_reason(api: Api) -> N
     assert reply.status == 202
     assert reply.json["accepted"] == 3
     rejected = reply.json["rejected"]
-    assert [r["index"] for r in rejected] == [1, 2, 3, 4, 5, *range(7, 13)]
+    assert [r["index"] for r in rejected] == [1, 2, 3, 4, 5, *range(7, 14)]
     for (event, field), refusal in zip(bad, rejected, strict=True):
         assert refusal["error"].startswith(field), refusal
         assert refusal["id"] == (event.get("id") if isinstance(event, dict) else None)
