@@ -49,7 +49,7 @@ _SETTINGS: dict[str, Mapping[str, str]] = {"large": WITHOUT_CACHE, "system-two":
 
 def _ingestion_row(service: Service, name: str, *, quick: bool) -> Row:
     kind, events = _INGESTED[name]
-    found = ingestion(service, kind, events, count=60_000 if quick else 200_000, runs=3)
+    found = ingestion(service, kind, events, count=60_000 if quick else 400_000, runs=3)
     figures = (
         f"{found.events_a_second:,.0f} events/s; COPY alone {found.copy_a_second:,.0f} rows/s;"
         f" CPU an event: service {found.service_us:.0f} µs, database {found.database_us:.0f} µs"

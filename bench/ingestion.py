@@ -19,7 +19,8 @@ from bench.service import Service
 from bench.workload import bodies
 
 CONNECTIONS = 96
-"""As many requests are under way at once: enough that one half is decoded and prepared while the other half is written."""
+"""As many requests are under way at once, as of a fleet of hosts: half are decoded and prepared while the other half is written, and
+a group is the more events, the fewer of its rows of rollups are written again by the next."""
 
 
 @dataclass(frozen=True)

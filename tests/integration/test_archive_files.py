@@ -18,7 +18,7 @@ def test_every_column_of_random_events_survives_exactly(database_url: str, tmp_p
     archive = Archive(tmp_path / "archive")
 
     @given(samples=sample_lists(numbered=True))
-    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
     def check(samples: list[Sample]) -> None:
         written(database_url, samples, organizations(database_url))
         archived(database_url, archive)

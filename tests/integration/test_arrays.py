@@ -28,7 +28,7 @@ def amounts(values: list[Decimal], scale: int = 18) -> pl.Series:
     return pl.Series(values, dtype=pl.Decimal(38, scale))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(column=decimals())
 @example(amounts([Decimal(0)]))
 @example(amounts([Decimal("-0.000000000000000001"), Decimal("999999999999999999.999999999999999999")]))

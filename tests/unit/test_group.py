@@ -30,7 +30,7 @@ def test_known_keys_are_the_identities(samples: list[Sample]) -> None:
     assert all(one.frame.equals(other.frame) for one, other in zip(plain.parts, keyed.parts, strict=True))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(sample_lists(numbered=True, max_size=10), sample_lists(max_size=10))
 def test_small_batches_are_prepared_together_whether_their_keys_are_known(
     one: list[Sample], other: list[Sample]
