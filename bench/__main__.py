@@ -152,7 +152,7 @@ def _large_rows(service: Service, *, quick: bool) -> list[Row]:
 def _kafka_rows(*, peers: Path | None, quick: bool) -> list[Row]:
     """Kafka to database: throughput against COPY and the peers, freshness at half of it, a worker's memory."""
     rows: list[Row] = []
-    size = 40_000 if quick else 300_000
+    size = 40_000 if quick else 400_000
     with scaled() as service:
         rates = {}
         runs = 2 if quick else 3

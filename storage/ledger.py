@@ -199,8 +199,12 @@ class Ledger:
             self._staged = None
 
     def wants_sealing(self) -> bool:
-        """Whether enough recent identities have gathered to seal a slice and keep as many in memory."""
-        return len(self._own.recent) >= 2 * self._limits.slice_ids
+        """Whether enough recent identities have gathered to seal a slice and keep some in memory.
+
+        The partitions of a kind fill evenly, and do so in turn: sealed all at once they would hold up what comes meanwhile.
+        """
+        turn = (self.name.partition + 1) / max(1, self.name.partitions)
+        return len(self._own.recent) >= (1 + turn) * self._limits.slice_ids
 
     def seal(self, connection: Conn) -> None:
         """Moves the older recent batches into a slice and drops slices out of the window. Inside the sink's lock."""
