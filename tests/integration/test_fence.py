@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -239,6 +240,25 @@ async def test_what_was_counted_is_known_whatever_the_number_of_partitions(datab
     assert count(database_url, "trade") == 240
     assert scalar(database_url, "select count(distinct kind) from store.ledger_slice") >= 1
     assert found_differences(database_url) == []
+
+
+async def test_partitions_that_fill_evenly_seal_one_after_the_other(database_url: str) -> None:
+    owners = organizations(database_url, 1)
+    partitions = Partitions(database_url, {"trade": 4})
+    await partitions.register()
+    claims = await partitions.claim("w")
+    samples = [trade(f"t{n}") for n in range(400)]
+    of_partition: list[list[Sample]] = [[], [], [], []]
+    for sample, (_, home) in zip(samples, homes(samples, owners, 4), strict=True):
+        of_partition[home].append(sample)
+    slices = [0]
+    with sink(database_url, limits=LedgerLimits(slice_ids=40)) as one:
+        for at, evenly in enumerate(list(zip(*of_partition, strict=False))[:60]):
+            moves = [position(claims["trade", place], at + 1, at) for place in range(4)]
+            assert one.write(batches(list(evenly), owners), None, moves).counted == 4
+            slices.append(int(scalar(database_url, "select count(*) from store.ledger_slice")))
+    assert slices[-1] >= 16
+    assert max(after - before for before, after in itertools.pairwise(slices)) == 1
 
 
 async def test_raising_the_number_fences_everybody(database_url: str) -> None:
