@@ -14,6 +14,9 @@ PROBES = 16
 
 _WIDTHS: tuple[type[np.unsignedinteger[Any]], ...] = (np.uint8, np.uint16, np.uint32, np.uint64)
 
+_STEP = 2**16
+"""Bits that are unpacked at once: all of a large filter would be a hundred megabytes for a moment."""
+
 Halves = NDArray[np.uint64]
 """Hashes as rows of two 64-bit halves."""
 
@@ -111,7 +114,10 @@ class _SideBySide:
             self._numbers += [None] * len(self._numbers)
         column = self._numbers.index(None)
         self._numbers[column] = number
-        self._words |= _unpacked(bits).astype(self._words.dtype) << self._words.dtype.type(column)
+        kind = self._words.dtype.type
+        for at in range(0, self.size, _STEP):
+            flags = _unpacked(bits[at // 8 : (at + _STEP) // 8]).astype(kind)
+            self._words[at : at + _STEP] |= flags << kind(column)
 
     def remove(self, number: int) -> None:
         column = self._numbers.index(number)

@@ -53,8 +53,10 @@ def test_every_id_is_found_in_the_slice_that_has_it(sizes: list[int], gone: set[
 def test_few_others_are_taken_for_known(count: int) -> None:
     filters = Filters()
     for number in range(count):
-        filters.add(number, filter_of(b"".join(ids(1000 * number, 1000)), usual_bits(1000)))
+        filters.add(number, filter_of(b"".join(ids(3000 * number, 3000)), usual_bits(3000)))
     assert len(asked(filters, ids(10_000_000, 5_000))) < 5_000 * count / 2_000
+    for number in {0, count - 1}:
+        assert {(number, position) for position in range(3000)} <= asked(filters, ids(3000 * number, 3000))
 
 
 def test_a_filter_of_a_size_of_its_own_and_one_that_was_written_long_ago_are_read() -> None:
