@@ -118,7 +118,7 @@ def _header(element: str, count: int) -> bytes:
 
 
 def _numerics(series: pl.Series) -> NumericArray | None:
-    """Decimals as numeric_send writes them; None where one has more than 18 digits before the point.
+    """Decimals as numeric_send writes them; None where what stands before or behind the point does not fit into 64 bits.
 
     All have as many digits of base 10,000 as the longest, for numeric_recv passes over zeros at either end. `scale`, the number
     of decimal digits behind the point, is each one's own, so that what is stored reads as the text would.
@@ -128,10 +128,10 @@ def _numerics(series: pl.Series) -> NumericArray | None:
     size = number.abs()
     split = pl.select(
         (size // unit).cast(pl.Int64, strict=False).alias("whole"),
-        (size % unit).cast(pl.Int64).alias("part"),
+        (size % unit).cast(pl.Int64, strict=False).alias("part"),
         (number < 0).alias("negative"),
     )
-    if split["whole"].null_count():
+    if split["whole"].null_count() or split["part"].null_count():
         return None
     whole = _whole_digits(split["whole"].to_numpy())
     part = _part_digits(split["part"].to_numpy(), series.dtype.scale)  # type: ignore[attr-defined]

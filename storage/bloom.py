@@ -113,11 +113,11 @@ class _SideBySide:
             self._words = self._words.astype(wider)
             self._numbers += [None] * len(self._numbers)
         column = self._numbers.index(None)
-        self._numbers[column] = number
         kind = self._words.dtype.type
         for at in range(0, self.size, _STEP):
             flags = _unpacked(bits[at // 8 : (at + _STEP) // 8]).astype(kind)
             self._words[at : at + _STEP] |= flags << kind(column)
+        self._numbers[column] = number
 
     def remove(self, number: int) -> None:
         column = self._numbers.index(number)

@@ -201,10 +201,11 @@ class Ledger:
     def wants_sealing(self) -> bool:
         """Whether enough recent identities have gathered to seal a slice and keep some in memory.
 
-        The partitions of a kind fill evenly, and do so in turn: sealed all at once they would hold up what comes meanwhile.
+        The partitions of a kind fill evenly. Each waits for another share of a slice, so that they do not all seal at once and hold
+        up what comes meanwhile.
         """
-        turn = (self.name.partition + 1) / max(1, self.name.partitions)
-        return len(self._own.recent) >= (1 + turn) * self._limits.slice_ids
+        share = (self.name.partition + 1) / max(1, self.name.partitions)
+        return len(self._own.recent) >= (1 + share) * self._limits.slice_ids
 
     def seal(self, connection: Conn) -> None:
         """Moves the older recent batches into a slice and drops slices out of the window. Inside the sink's lock."""

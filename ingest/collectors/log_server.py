@@ -16,6 +16,7 @@ from ingest.events import Event
 from ingest.events.decode import Limits, Rejection, decode, refuse
 from ingest.log import Batch, Log, Unavailable
 from ingest.names import MetricNames
+from ingest.reserved import reserved
 
 AskSequence = Callable[[str, str], Awaitable[int | None]]
 """The highest sequence that was counted of a kind and source."""
@@ -53,6 +54,7 @@ class LogServer:
         """Returns what was accepted and what was rejected. Raises Unreachable."""
         body = b"[" + b",".join(msgspec.json.encode(event) for event in events) + b"]"
         decoded = decode(body, "application/json", now=self._now(), limits=self._limits)
+        decoded = refuse(decoded, reserved(decoded.events))
         decoded = refuse(decoded, [self._names.refusal(self._organization, event) for event in decoded.events])
         rejected = list(decoded.rejected)
         if decoded.events:

@@ -34,7 +34,7 @@ def _longest_run(lines: bytes) -> int | None:
 
 
 class AmountColumn:
-    """The amounts of many events, a line each. One that holds a line break is no number, and is told as such."""
+    """The amounts of many events, a line each. They are values of JSON, in which no number holds a line break."""
 
     def __init__(self, amounts: Sequence[Amount]) -> None:
         self._text = b"\n".join([*amounts, b""])

@@ -88,6 +88,8 @@ class Trade(Data):
     @classmethod
     def settle(cls, many: Sequence[Self]) -> bool:
         """Column by column: a tenth of what a look at each number takes."""
+        if not many:
+            return True
         column = fields(many)
         quantity, entry, exit_ = (AmountColumn(column[name]) for name in ("quantity", "entry_price", "exit_price"))
         pnl = column["pnl"]

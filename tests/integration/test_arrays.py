@@ -41,13 +41,18 @@ def test_numbers_in_binary_are_those_of_the_text(database_url: str, column: pl.S
 
 @pytest.mark.parametrize(
     "column",
-    [amounts([Decimal(10**19), Decimal(1)]), pl.Series([Decimal(1), None], dtype=pl.Decimal(38, 18))],
-    ids=["wider than 18 digits", "a null"],
+    [
+        amounts([Decimal(10**19), Decimal(1)]),
+        amounts([Decimal("0.99")], scale=19),
+        pl.Series([Decimal(1), None], dtype=pl.Decimal(38, 18)),
+    ],
+    ids=["too large", "too fine", "a null"],
 )
 def test_what_does_not_fit_goes_as_text(database_url: str, column: pl.Series) -> None:
     written = array(column)
     assert isinstance(written, str)
-    assert read(database_url, written) == [None if value is None else f"{value:.0f}" for value in column]
+    found = [None if text is None else Decimal(text) for text in read(database_url, written)]
+    assert found == column.to_list()
 
 
 def read(url: str, numbers: object) -> list[str | None]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ingest.events.amounts import AmountColumn
 from ingest.events.fields import fields, microseconds
+from ingest.events.trade import Trade
 from ingest.identity import HASH_BYTES, identities, keys
 from tests.samples import accepted, sample_lists
 
@@ -32,6 +33,10 @@ class Pair(msgspec.Struct):
 
     left: int
     right: str
+
+
+def test_no_trades_are_settled() -> None:
+    assert Trade.settle([])
 
 
 def test_fields_are_those_of_each_struct_in_their_order() -> None:
