@@ -18,7 +18,7 @@ _HALF = FRACTION_DIGITS // 2
 def _longest_run(lines: bytes) -> int | None:
     """The most digits that stand before or after a point; None where a line is not digits, or digits, a point and digits.
 
-    By the array: a pattern takes as long for one number as this does for six.
+    By the array, which takes a third of the time of a pattern.
     """
     if lines.translate(None, b"0123456789.\n"):
         return None
