@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from uuid import UUID
 
+from ingest.kafka.columns import Headers
 from ingest.kafka.intake import organization_header, parse_organization
-from ingest.kafka.slices import Slice
 from storage.database import Database
 from storage.organizations import existing
 
@@ -18,10 +18,9 @@ class KnownOrganizations:
         self._database = database
         self.by_header: dict[bytes, UUID] = {}
 
-    async def look_up(self, slices: Sequence[Slice]) -> None:
+    async def look_up(self, found: Iterable[Headers]) -> None:
         """Finds out which of the organizations that are named for the first time exist. Raises StorageUnavailable."""
-        different = {record.headers for part in slices for record in part.records}
-        headers = {organization_header(one) for one in different} - {None}
+        headers = {organization_header(one) for one in found} - {None}
         named = {
             header: organization
             for header in headers - self.by_header.keys()

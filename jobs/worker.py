@@ -10,6 +10,7 @@ from typing import cast
 
 import structlog
 
+from ingest.kafka.columns import by_headers
 from ingest.kafka.consumer import LogConsumer
 from ingest.kafka.intake import Intake
 from ingest.kafka.slices import OutOfRange, Place, Slice
@@ -157,14 +158,15 @@ class Worker:
         """Makes what waits a group, prepares it while the last one is written, and has it written."""
         slices, self._waiting = self._waiting, []
         positions, counts = claims.take(slices), claims.counts()
+        found = await asyncio.to_thread(by_headers, slices)
         try:
-            await self._organizations.look_up(slices)
+            await self._organizations.look_up({headers for _, headers in found})
         except (StorageUnavailable, QueryTooSlow) as error:
             log.warning("organizations_unread", reason=str(error))
             await self._pause(_RETRY_S)
             await self._reset(consumer, claims, claims.held)
             return
-        taken = await asyncio.to_thread(self._intake.take, slices, counts, self._organizations.by_header, self._now())
+        taken = await asyncio.to_thread(self._intake.take, found, counts, self._organizations.by_header, self._now())
         group = Group(taken, positions)
         if self._writing is not None:
             group.prepared = await asyncio.to_thread(self._sink.prepare, cast("list[PackedBatch]", taken.batches))

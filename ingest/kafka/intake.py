@@ -16,8 +16,8 @@ from ingest.events import KINDS, Event
 from ingest.events.bodies import MalformedBody
 from ingest.events.decode import Limits, decode
 from ingest.identity import keys
+from ingest.kafka.columns import Columns, Headers
 from ingest.kafka.records import ORGANIZATION
-from ingest.kafka.slices import Slice
 from ingest.log import Batch, DeadLetter, Packed
 from ingest.partitions import home_partitions
 
@@ -60,10 +60,6 @@ class Taken:
     dead: list[Dead] = field(default_factory=list)
 
 
-Headers = tuple[tuple[str, bytes | None], ...]
-"""A record's headers, in their order."""
-
-
 def organization_header(headers: Headers) -> bytes | None:
     """What a record's headers say whose it is; None where there is no such header, or more than one."""
     found = [value for name, value in headers if name == ORGANIZATION]
@@ -93,87 +89,82 @@ class Intake:
 
     def take(
         self,
-        slices: Sequence[Slice],
+        found: Mapping[tuple[str, Headers], Columns],
         partitions: Mapping[str, int],
         organizations: Mapping[bytes, UUID],
         now: dt.datetime,
     ) -> Taken:
-        """Sorts the records of a poll. `organizations` are those that exist, by header. Blocking: for a thread."""
+        """Sorts the records of a poll, which come by kind and headers. `organizations` are those that exist, by header.
+
+        Blocking: for a thread.
+        """
         taken = Taken()
-        groups: dict[tuple[str, bytes], list[Any]] = defaultdict(list)
-        for part in slices:
-            by_headers: dict[Headers, list[Any]] = {}
-            for record in part.records:
-                # Nearly always one for all of them, so what it says is looked at once.
-                by_headers.setdefault(record.headers, []).append(record)
-            for headers, records in by_headers.items():
-                header = organization_header(headers)
-                if header is not None and header in organizations:
-                    groups[part.kind, header] += records
-                else:
-                    taken.dead += [_dead(part.kind, record, _why_nobody(headers, header)) for record in records]
-        for (kind, header), records in groups.items():
-            for at in range(0, len(records), _TOGETHER):
-                self._decode(kind, organizations[header], records[at : at + _TOGETHER], partitions[kind], now, taken)
+        groups: dict[tuple[str, bytes], Columns] = defaultdict(Columns)
+        for (kind, headers), columns in found.items():
+            header = organization_header(headers)
+            if header is not None and header in organizations:
+                groups[kind, header].extend(columns)
+            else:
+                taken.dead += [_dead(kind, record, _why_nobody(headers, header)) for record in columns.records]
+        for (kind, header), columns in groups.items():
+            for at in range(0, len(columns), _TOGETHER):
+                self._decode(kind, organizations[header], columns.some(at, _TOGETHER), partitions[kind], now, taken)
         return taken
 
     def _decode(
-        self, kind: str, organization: UUID, records: list[Any], partitions: int, now: dt.datetime, taken: Taken
+        self, kind: str, organization: UUID, columns: Columns, partitions: int, now: dt.datetime, taken: Taken
     ) -> None:
-        hashes = [record.key for record in records]
-        events = self._all_at_once(kind, organization, records, hashes, now)
+        hashes: Sequence[bytes | None] = columns.keys
+        events = self._all_at_once(kind, organization, columns, now)
         if events is None:
-            records, events = self._one_by_one(kind, organization, records, now, taken)
+            columns, events = self._one_by_one(kind, organization, columns, now, taken)
             hashes = keys(organization, kind, events)
         if not events:
             return
         homes = home_partitions(b"".join(hashes), partitions).tolist()
-        places = [record.partition for record in records]
-        if homes != places:
-            here = [home == place for home, place in zip(homes, places, strict=True)]
-            for home, at_home, key, record in zip(homes, here, hashes, records, strict=True):
+        if homes != columns.places:
+            here = [home == place for home, place in zip(homes, columns.places, strict=True)]
+            for home, at_home, key, record in zip(homes, here, hashes, columns.records, strict=True):
                 if not at_home:
                     taken.strays.append(Stray(kind, home, key, record))
-            records, events, hashes = (list(compress(items, here)) for items in (records, events, hashes))
+            columns = columns.only(here)
+            events, hashes = (list(compress(items, here)) for items in (events, hashes))
         if events:
             taken.batches.append(self._pack(Batch(organization, events, hashes)))
-            taken.origins.append((kind, records))
+            taken.origins.append((kind, columns.records))
 
-    def _all_at_once(
-        self, kind: str, organization: UUID, records: Sequence[Any], hashes: Sequence[bytes | None], now: dt.datetime
-    ) -> list[Event] | None:
+    def _all_at_once(self, kind: str, organization: UUID, columns: Columns, now: dt.datetime) -> list[Event] | None:
         """The events of the records, in their order; None where one of them must be looked at by itself."""
-        values = [record.value for record in records]
-        if None in values:
+        if None in columns.values:
             return None
-        body = b"[" + b",".join(values) + b"]"
+        body = b"[" + b",".join(columns.values) + b"]"
         try:
             decoded = decode(body, _JSON, now=now, limits=self._limits)
         except Exception:
             # Whichever record it is and whatever its fault: it shows when each is looked at by itself.
             return None
         events = decoded.events
-        if decoded.rejected or len(events) != len(records):
+        if decoded.rejected or len(events) != len(columns):
             return None
         if set(map(type, events)) != {KINDS[kind]}:
             return None
         # Key by key: of two that are joined, one may be a byte short and the other a byte long.
-        return events if keys(organization, kind, events) == hashes else None
+        return events if keys(organization, kind, events) == columns.keys else None
 
     def _one_by_one(
-        self, kind: str, organization: UUID, records: list[Any], now: dt.datetime, taken: Taken
-    ) -> tuple[list[Any], list[Event]]:
+        self, kind: str, organization: UUID, columns: Columns, now: dt.datetime, taken: Taken
+    ) -> tuple[Columns, list[Event]]:
         """The records that hold a good event, and these; the others are dead letters."""
-        good: list[Any] = []
+        good: list[bool] = []
         events: list[Event] = []
-        for record in records:
+        for record in columns.records:
             found = self._one(kind, organization, record, now)
+            good.append(isinstance(found, Event))
             if isinstance(found, Event):
-                good.append(record)
                 events.append(found)
             else:
                 taken.dead.append(_dead(kind, record, found))
-        return good, events
+        return columns.only(good), events
 
     def _one(self, kind: str, organization: UUID, record: Any, now: dt.datetime) -> Event | str:
         """The event of one record, or why it cannot be counted."""
