@@ -169,7 +169,9 @@ class Worker:
         taken = await asyncio.to_thread(self._intake.take, found, counts, self._organizations.by_header, self._now())
         group = Group(taken, positions)
         if self._writing is not None:
-            group.prepared = await asyncio.to_thread(self._sink.prepare, cast("list[PackedBatch]", taken.batches))
+            group.prepared = await asyncio.to_thread(
+                self._sink.prepare, cast("list[PackedBatch]", taken.batches), positions
+            )
             if not await self._finish(consumer, claims):
                 return
         self._telemetry.queued(group.events)

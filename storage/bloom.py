@@ -14,8 +14,17 @@ PROBES = 16
 
 _WIDTHS: tuple[type[np.unsignedinteger[Any]], ...] = (np.uint8, np.uint16, np.uint32, np.uint64)
 
-_STEP = 2**16
+_STEP = 2**19
 """Bits that are unpacked at once: all of a large filter would be a hundred megabytes for a moment."""
+
+_AT_ONCE = 8
+"""Probes that are looked at together.
+
+Each step by numpy lets go of Python, and gets it back from a thread that computes only after a while: few large steps are quicker
+than many small ones.
+"""
+
+_ALL = np.arange(PROBES, dtype=np.uint64)
 
 Halves = NDArray[np.uint64]
 """Hashes as rows of two 64-bit halves."""
@@ -41,8 +50,7 @@ def filter_of(hashes: bytes, usual: int) -> bytes:
     while size < len(halves) * BITS_AN_ID:
         size *= 2  # so that few sizes are in use
     flags = np.zeros(size, dtype=np.bool_)
-    for probe in range(PROBES):
-        flags[_places(halves, probe, size)] = True
+    flags[_places(halves, _ALL, size)] = True
     return np.packbits(flags, bitorder="little").tobytes()
 
 
@@ -134,15 +142,19 @@ class _SideBySide:
         bits: Words = (self._alone[places >> np.uint64(3)] >> shift) & np.uint8(1)
         return bits
 
+    def _common(self, halves: Halves, probes: NDArray[np.uint64]) -> Words:
+        """The filters that have all of these probes of each id, as bits of a word."""
+        words: Words = np.bitwise_and.reduce(self._at(_places(halves, probes, self.size)), axis=1)
+        return words
+
     def possible(self, halves: Halves) -> Iterator[tuple[int, int]]:
-        left = np.arange(len(halves))
-        found = self._at(_places(halves, 0, self.size))
-        for probe in range(1, PROBES):
-            some = found != 0
-            left, found = left[some], found[some]
+        left, found = np.arange(len(halves)), np.array([])
+        for first in range(0, PROBES, _AT_ONCE):
+            common = self._common(halves[left], _ALL[first : first + _AT_ONCE])
+            found = found & common if first else common
+            left, found = left[found != 0], found[found != 0]
             if not len(left):
                 return
-            found &= self._at(_places(halves[left], probe, self.size))
         for position, word in zip(left.tolist(), found.tolist(), strict=True):
             for column, number in enumerate(self._numbers):
                 if number is not None and word >> column & 1:
@@ -153,7 +165,9 @@ def _unpacked(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.unpackbits(bits, bitorder="little")
 
 
-def _places(halves: Halves, probe: int, size: int) -> NDArray[np.uint64]:
-    """Double hashing (Kirsch and Mitzenmacher 2006): the probes of an id from the two halves of its hash."""
-    places: NDArray[np.uint64] = (halves[:, 0] + np.uint64(probe) * (halves[:, 1] | np.uint64(1))) % np.uint64(size)
+def _places(halves: Halves, probes: NDArray[np.uint64], size: int) -> NDArray[np.uint64]:
+    """Double hashing (Kirsch and Mitzenmacher 2006): the probes of each id, a row an id, from the two halves of its hash."""
+    places = (halves[:, 1:] | np.uint64(1)) * probes
+    places += halves[:, :1]
+    places %= np.uint64(size)
     return places

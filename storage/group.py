@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
+import numpy as np
 import polars as pl
 
 from aggregators.engine import aggregate
-from aggregators.frames import raw_frame, with_amounts
+from aggregators.frames import raw_frame, spans, with_amounts
 from aggregators.rollup import Rollup
 from ingest.events import Event
 from ingest.identity import identities
-from ingest.log import Batch
+from ingest.log import Batch, Position
+from ingest.partitions import home_partitions
+from storage.ledger import Identities, LedgerName
 from storage.rollup_write import RollupRows
 from storage.sink_sql import raw_csv
 
@@ -105,13 +109,16 @@ class Work:
     """The events of one kind in a group, as raw rows and as the rollups' rows.
 
     `frame` has the raw rows, amounts as text; `csv` has them as COPY takes them, once they are written out for a batch.
-    `hashes` are the identities of the rows without a sequence, in order. `names` are the metric names in use, each with its
-    organization and kind.
+    `identities` are those of the rows without a sequence, by the ledger that knows them; `numbered` says whether there are rows
+    with one. `spans` are what `frames.spans` says of the frame. `names` are the metric names in use, each with its organization
+    and kind.
     """
 
     kind: str
     frame: pl.DataFrame
-    hashes: list[bytes]
+    identities: list[Identities]
+    numbered: bool
+    spans: list[tuple[Any, ...]]
     names: set[tuple[str, str, str]]
     rows: list[RollupRows]
     batch: int | None = None
@@ -126,14 +133,28 @@ class Work:
         if keep.all():
             return self
         frame = self.frame.filter(keep)
-        return Work(self.kind, frame, [], self.names, roll_up(self.kind, frame, rollups))
+        return replace(
+            self,
+            frame=frame,
+            identities=[],
+            spans=spans(frame),
+            rows=roll_up(self.kind, frame, rollups),
+            batch=None,
+            csv=b"",
+        )
 
 
-def prepare(group: Sequence[Batch | PackedBatch], rollups: Sequence[Rollup], batch: int | None = None) -> list[Work]:
+def prepare(
+    group: Sequence[Batch | PackedBatch],
+    rollups: Sequence[Rollup],
+    batch: int | None = None,
+    positions: Sequence[Position] = (),
+) -> list[Work]:
     """The works of a group, one a kind, in the order of the kinds' names, as if none of the events had been counted before.
 
     Batches that are not packed, the small ones, are packed together. Where the number of the batch is known, the raw rows are
-    written out for it.
+    written out for it. `positions` are of the partitions that the events came from, if they did; raises ValueError where one of
+    them belongs to another.
     """
     small: dict[UUID, list[Batch]] = defaultdict(list)
     for one in group:
@@ -146,7 +167,7 @@ def prepare(group: Sequence[Batch | PackedBatch], rollups: Sequence[Rollup], bat
     ):
         for part in packed.parts:
             parts[part.kind].append((packed.organization, part))
-    works = [_work(kind, parts[kind], rollups) for kind in sorted(parts)]
+    works = [_work(kind, parts[kind], rollups, positions) for kind in sorted(parts)]
     return works if batch is None else [work.written_out(batch) for work in works]
 
 
@@ -157,11 +178,30 @@ def _joined(batches: Sequence[Batch]) -> Batch:
     return Batch(batches[0].organization, events, keys if len(keys) == len(events) else None)
 
 
-def _work(kind: str, parts: Sequence[tuple[UUID, Part]], rollups: Sequence[Rollup]) -> Work:
+def _work(
+    kind: str, parts: Sequence[tuple[UUID, Part]], rollups: Sequence[Rollup], positions: Sequence[Position]
+) -> Work:
     frame = pl.concat([part.frame for _, part in parts], rechunk=True)
     hashes = [item for _, part in parts for item in part.hashes]
     names = {(str(organization), kind, name) for organization, part in parts for name in part.names}
-    return Work(kind, frame, hashes, names, roll_up(kind, frame, rollups))
+    identities = _identities(kind, hashes, positions) if hashes else []
+    return Work(kind, frame, identities, len(hashes) < frame.height, spans(frame), names, roll_up(kind, frame, rollups))
+
+
+def _identities(kind: str, hashes: list[bytes], positions: Sequence[Position]) -> list[Identities]:
+    """By the ledger that knows them: that of the kind, or those of the partitions that the events came from."""
+    held = {position.partition: position for position in positions if position.kind == kind}
+    if not held:
+        return [Identities.of(LedgerName(kind), np.arange(len(hashes)), hashes)]
+    count = next(iter(held.values())).partitions
+    homes = home_partitions(b"".join(hashes), count)
+    found = []
+    for partition in sorted(set(homes.tolist())):
+        if partition not in held:
+            raise ValueError(f"an event of {kind}/{partition} is written without its position")
+        rows = (homes == partition).nonzero()[0]
+        found.append(Identities.of(LedgerName(kind, partition, count), rows, [hashes[row] for row in rows.tolist()]))
+    return found
 
 
 def roll_up(kind: str, frame: pl.DataFrame, rollups: Sequence[Rollup]) -> list[RollupRows]:

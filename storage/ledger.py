@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from psycopg import Cursor
 from psycopg.rows import TupleRow
 
@@ -57,6 +58,22 @@ class LedgerName:
         return found
 
 
+@dataclass(frozen=True)
+class Identities:
+    """Identities that one ledger knows, made ready to be held against it: `rows` are the places of their events in a work."""
+
+    name: LedgerName
+    rows: NDArray[np.int64]
+    hashes: list[bytes]
+    different: frozenset[bytes]
+    halves: Halves
+
+    @classmethod
+    def of(cls, name: LedgerName, rows: NDArray[np.int64], hashes: list[bytes]) -> Identities:
+        """Does what needs no ledger."""
+        return cls(name, rows, hashes, frozenset(hashes), split(b"".join(hashes)))
+
+
 @dataclass
 class _Known:
     """What is read of one ledger: its recent batches, and the filters of its slices."""
@@ -91,7 +108,9 @@ class Ledger:
         self._limits = limits.divided(name.partitions)
         self._own = _Known(str(name))
         self._relatives: dict[str, _Known] = {}
+        self._asked: tuple[Cursor[TupleRow], Cursor[TupleRow]] | None = None
         self._staged: tuple[Cursor[TupleRow], list[bytes]] | None = None
+        self._sealed: tuple[int, bytes] | None = None
 
     @property
     def recent(self) -> int:
@@ -101,16 +120,20 @@ class Ledger:
     def _all(self) -> list[_Known]:
         return [self._own, *self._relatives.values()]
 
-    def catch_up(self, connection: Conn, counts: Collection[int] = ()) -> None:
-        """Reads the slices and the batches that other writers added since the last time.
+    def ask(self, connection: Conn, counts: Collection[int] = ()) -> None:
+        """Asks for the slices and the batches that other writers added since the last time; `catch_up` takes the answers.
 
         `counts` are all numbers of partitions that the kind has or had.
         """
         self._staged = None
         for relative in self.name.relatives(counts):
             self._relatives.setdefault(str(relative), _Known(str(relative)))
-        everyone = {known.name: known for known in self._all()}
-        listed = {"names": list(everyone), "own": self._own.name, "hours": self._limits.window_hours}
+        everyone = self._all()
+        listed = {
+            "names": [known.name for known in everyone],
+            "own": self._own.name,
+            "hours": self._limits.window_hours,
+        }
         slices = connection.execute(
             "select kind, slice, last_number from store.ledger_slice where kind = any(%(names)s::text[])"
             " and (kind = %(own)s or last_at > now() - make_interval(hours => %(hours)s)) order by slice",
@@ -120,9 +143,17 @@ class Ledger:
             "select l.kind, l.number, l.hashes from unnest(%(names)s::text[], %(seen)s::bigint[]) as w (kind, seen)"
             " join store.ledger l on l.kind = w.kind and l.number > w.seen"
             " where l.kind = %(own)s or l.accepted_at > now() - make_interval(hours => %(hours)s) order by l.number",
-            listed | {"seen": [known.seen for known in everyone.values()]},
+            listed | {"seen": [known.seen for known in everyone]},
             binary=True,
         )
+        self._asked = slices, newer
+
+    def catch_up(self, connection: Conn) -> None:
+        """Reads what was asked for."""
+        assert self._asked is not None
+        slices, newer = self._asked
+        self._asked = None
+        everyone = {known.name: known for known in self._all()}
         found: dict[str, dict[int, int]] = defaultdict(dict)
         for name, number, last in slices.fetchall():
             found[name][number] = last
@@ -138,6 +169,9 @@ class Ledger:
         for gone in numbers - slices.keys():
             known.slices.remove(gone)
         for fresh in slices.keys() - numbers:
+            if known is self._own and self._sealed is not None and self._sealed[0] == fresh:
+                known.slices.add(*self._sealed)
+                continue
             row = connection.execute(
                 "select filter from store.ledger_slice where kind = %s and slice = %s", (known.name, fresh)
             ).fetchone()
@@ -145,25 +179,21 @@ class Ledger:
             known.slices.add(fresh, row[0])
         known.forget_sealed(max(slices.values(), default=0))
 
-    def unknown(self, connection: Conn, hashes: Sequence[bytes]) -> list[bool]:
-        """For each identity whether it is new: neither counted before nor earlier in this list."""
-        here = set(hashes)
+    def unknown(self, connection: Conn, some: Identities) -> list[bool]:
+        """For each identity whether it is new: neither counted before nor earlier among them."""
         everyone = self._all()
-        if len(here) == len(hashes) and all(known.recent.isdisjoint(here) for known in everyone):
-            fresh = [True] * len(hashes)
-        else:
-            fresh = []
-            here.clear()
-            for item in hashes:
-                new = item not in here and not any(item in known.recent for known in everyone)
-                fresh.append(new)
-                if new:
-                    here.add(item)
-        if any(known.slices.numbers() for known in everyone):
+        hashes, halves = some.hashes, some.halves
+        positions: Sequence[int] = range(len(hashes))
+        fresh = [True] * len(hashes)
+        if len(some.different) < len(hashes) or not all(known.recent.isdisjoint(some.different) for known in everyone):
+            here: set[bytes] = set()
+            for position, item in enumerate(hashes):
+                fresh[position] = item not in here and not any(item in known.recent for known in everyone)
+                here.add(item)
             positions = [position for position, new in enumerate(fresh) if new]
-            halves = split(b"".join(hashes[position] for position in positions))
-            for known in everyone:
-                self._look_up(connection, known, hashes, positions, halves, fresh)
+            halves = halves[positions]
+        for known in everyone:
+            self._look_up(connection, known, hashes, positions, halves, fresh)
         return fresh
 
     def _look_up(
@@ -171,7 +201,7 @@ class Ledger:
         connection: Conn,
         known: _Known,
         hashes: Sequence[bytes],
-        positions: list[int],
+        positions: Sequence[int],
         halves: Halves,
         fresh: list[bool],
     ) -> None:
@@ -218,6 +248,7 @@ class Ledger:
             ids += len(hashes)
         last = rows[-1][0]
         ordered = _sorted(b"".join(item for _, hashes in rows for item in hashes))
+        self._sealed = last, filter_of(ordered, usual_bits(self._limits.slice_ids))
         connection.execute(
             "with gone as (delete from store.ledger where kind = %(kind)s and number <= %(last)s returning accepted_at)"
             " insert into store.ledger_slice (kind, slice, last_number, ids, first_at, last_at, filter)"
@@ -226,7 +257,7 @@ class Ledger:
                 "kind": self._own.name,
                 "last": last,
                 "ids": ids,
-                "filter": filter_of(ordered, usual_bits(self._limits.slice_ids)),
+                "filter": self._sealed[1],
             },
         )
         with connection.cursor() as cursor:

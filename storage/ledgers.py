@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import compress
 
 import numpy as np
 import polars as pl
 import structlog
-from numpy.typing import NDArray
 
 from ingest.log import Position
-from ingest.partitions import home_partitions
 from storage import sink_sql
 from storage.database import Conn
 from storage.group import Work
@@ -55,19 +53,25 @@ class Ledgers:
         else:
             sink_sql.share_kind(connection, kind)
 
-    def fresh(self, connection: Conn, work: Work, positions: Sequence[Position]) -> pl.Series:
+    def ask(self, connection: Conn, works: Sequence[Work]) -> None:
+        """Asks for what other writers have added to all ledgers that know events of the works; `fresh` takes the answers."""
+        for some in (some for work in works for some in work.identities):
+            self._ledger(some.name).ask(connection, self._partition_counts(connection, some.name))
+
+    def fresh(self, connection: Conn, work: Work) -> pl.Series:
         """For each row of `work` whether its event was not counted before; those are written down as known."""
-        keep = sink_sql.above_known(connection, work.kind, work.frame)
-        new = np.zeros(len(work.hashes), dtype=bool)
-        for name, places in _split(work, positions):
-            ledger = self._ledger(name)
-            ledger.catch_up(connection, self._partition_counts(connection, name))
-            hashes = work.hashes if len(places) == len(work.hashes) else [work.hashes[place] for place in places]
-            found = ledger.unknown(connection, hashes)
+        new = np.zeros(sum(len(some.hashes) for some in work.identities), dtype=bool)
+        for some in work.identities:
+            ledger = self._ledger(some.name)
+            ledger.catch_up(connection)
+            found = ledger.unknown(connection, some)
             if any(found):
-                new[places] = found
-                ledger.add(connection, hashes if all(found) else list(compress(hashes, found)))
+                new[some.rows] = found
+                ledger.add(connection, some.hashes if all(found) else list(compress(some.hashes, found)))
                 self._touched.append(ledger)
+        if not work.numbered:
+            return pl.Series(new)
+        keep = sink_sql.above_known(connection, work.kind, work.frame)
         named = work.frame["sequence"].is_null().arg_true()
         return keep.scatter(named, pl.Series(new)) if len(named) else keep
 
@@ -78,7 +82,8 @@ class Ledgers:
             if ledger.wants_sealing():
                 with connection.transaction():
                     sink_sql.lock_ledger(connection, ledger.name)
-                    ledger.catch_up(connection, self._partition_counts(connection, ledger.name))
+                    ledger.ask(connection, self._partition_counts(connection, ledger.name))
+                    ledger.catch_up(connection)
                     if ledger.wants_sealing():
                         ledger.seal(connection)
                         log.info("ledger_sealed", ledger=str(ledger.name))
@@ -97,19 +102,3 @@ class Ledgers:
         ).fetchone()
         self._counts[name] = row[0] if row is not None else []
         return self._counts[name]
-
-
-def _split(work: Work, positions: Sequence[Position]) -> Iterator[tuple[LedgerName, NDArray[np.int64]]]:
-    """The ledgers that know a work's events by their id, each with the places of its events in `work.hashes`."""
-    if not work.hashes:
-        return
-    held = {position.partition: position for position in positions if position.kind == work.kind}
-    if not held:
-        yield LedgerName(work.kind), np.arange(len(work.hashes))
-        return
-    count = next(iter(held.values())).partitions
-    homes = home_partitions(b"".join(work.hashes), count)
-    for partition in sorted(set(homes.tolist())):
-        if partition not in held:
-            raise ValueError(f"an event of {work.kind}/{partition} is written without its position")
-        yield LedgerName(work.kind, partition, count), (homes == partition).nonzero()[0]

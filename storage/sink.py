@@ -61,9 +61,9 @@ class DatabaseSink:
         """Takes a batch apart into columns. Any thread may call it."""
         return pack_batch(batch)
 
-    def prepare(self, group: Sequence[Batch | PackedBatch]) -> list[Work]:
-        """Does what else needs no database. Any thread may call it while another one writes."""
-        return prepare(group, self._rollups, self._reserved.popleft() if self._reserved else None)
+    def prepare(self, group: Sequence[Batch | PackedBatch], positions: Sequence[Position] = ()) -> list[Work]:
+        """Does what else needs no database. Any thread may call it while another one writes, with the same positions."""
+        return prepare(group, self._rollups, self._reserved.popleft() if self._reserved else None, positions)
 
     def write(
         self,
@@ -79,7 +79,7 @@ class DatabaseSink:
         Where the database refuses events all others are counted, and the positions are not moved (`Outcome.moved`): write
         nothing with the same positions once the refused ones are put away. `dead` are the records that are passed uncounted.
         """
-        works = self.prepare(batches) if prepared is None else prepared
+        works = self.prepare(batches, positions) if prepared is None else prepared
         return self._write(batches, works, positions, dead, hold=False)
 
     def _write(
@@ -155,7 +155,7 @@ class DatabaseSink:
         return Outcome([refused], counted, known, moved=not positions)
 
     def _half(self, group: Sequence[Batch | PackedBatch], positions: Sequence[Position]) -> Outcome:
-        return self._write(group, self.prepare(group), positions, (), hold=True)
+        return self._write(group, self.prepare(group, positions), positions, (), hold=True)
 
     def _attempt(
         self,
@@ -181,11 +181,12 @@ class DatabaseSink:
                 for work in works:
                     self._ledgers.lock(connection, work.kind, positions)
                 reserved = sink_sql.batch_numbers(connection, _AHEAD - len(self._reserved))
+                self._ledgers.ask(connection, works)
                 if moved is not None:
                     fence.check(moved, positions)
                 if dead:
                     fence.bury(connection, dead)
-                fresh = [work.only(self._ledgers.fresh(connection, work, positions), self._rollups) for work in works]
+                fresh = [work.only(self._ledgers.fresh(connection, work), self._rollups) for work in works]
                 fresh = [work.written_out(batch) for work in fresh if work.frame.height]
             self._reserved += reserved()
             for work in fresh:
@@ -204,7 +205,7 @@ class DatabaseSink:
                     sink_sql.feed(
                         connection,
                         batch,
-                        [(work.kind, work.frame) for work in fresh],
+                        [(work.kind, work.spans) for work in fresh],
                         from_log=bool(positions),
                     )
             if self._before_commit is not None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import polars as pl
 from psycopg.sql import SQL, Composed, Identifier
 
-from aggregators.frames import spans
 from storage.arrays import literal
 from storage.database import Conn
 from storage.ledger import LedgerName
@@ -67,8 +67,6 @@ def above_known(connection: Conn, kind: str, frame: pl.DataFrame) -> pl.Series:
     Within one call a source's numbers may come in any order; each counts once.
     """
     numbered = frame.select("organization", "source", "sequence", pl.int_range(frame.height).alias("row")).drop_nulls()
-    if not numbered.height:
-        return pl.repeat(False, frame.height, eager=True)
     sources = numbered.select("organization", "source").unique().sort("organization", "source")
     stored = connection.execute(
         "select s.organization::text, s.source, s.sequence from store.source_sequence s"
@@ -125,13 +123,17 @@ def metric_names(connection: Conn, used: Collection[tuple[str, str, str]]) -> No
     )
 
 
-def feed(connection: Conn, batch: int, written: Sequence[tuple[str, pl.DataFrame]], *, from_log: bool = False) -> None:
+def feed(
+    connection: Conn, batch: int, written: Sequence[tuple[str, Sequence[tuple[Any, ...]]]], *, from_log: bool = False
+) -> None:
     """Gives the batch its place in the feed: the last statements before the commit, under a lock held no longer than that.
+
+    `written` has for each kind what `frames.spans` says of its raw rows.
 
     Positions are handed out in the order of the commits, so a reader that has seen one has seen all before it. What is accepted
     directly is in at the commit; of what comes `from_log` the least fresh partition says how much is.
     """
-    lines = [(organization, kind, *span) for kind, frame in written for organization, *span in spans(frame)]
+    lines = [(organization, kind, *span) for kind, spans in written for organization, *span in spans]
     connection.execute("select pg_advisory_xact_lock(%s)", (LOCKS["feed"],))
     connection.execute(
         "with head as (update store.feed_head set position = position + %(lines)s returning position - %(lines)s as before),"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import structlog
@@ -114,8 +114,8 @@ class Intake:
     def _decode(
         self, kind: str, organization: UUID, columns: Columns, partitions: int, now: dt.datetime, taken: Taken
     ) -> None:
-        hashes: Sequence[bytes | None] = columns.keys
         events = self._all_at_once(kind, organization, columns, now)
+        hashes = cast("list[bytes]", columns.keys)
         if events is None:
             columns, events = self._one_by_one(kind, organization, columns, now, taken)
             hashes = keys(organization, kind, events)
@@ -127,8 +127,7 @@ class Intake:
             for home, at_home, key, record in zip(homes, here, hashes, columns.records, strict=True):
                 if not at_home:
                     taken.strays.append(Stray(kind, home, key, record))
-            columns = columns.only(here)
-            events, hashes = (list(compress(items, here)) for items in (events, hashes))
+            columns, events, hashes = columns.only(here), list(compress(events, here)), list(compress(hashes, here))
         if events:
             taken.batches.append(self._pack(Batch(organization, events, hashes)))
             taken.origins.append((kind, columns.records))
@@ -137,7 +136,7 @@ class Intake:
         """The events of the records, in their order; None where one of them must be looked at by itself."""
         if None in columns.values:
             return None
-        body = b"[" + b",".join(columns.values) + b"]"
+        body = b"[" + b",".join(cast("list[bytes]", columns.values)) + b"]"
         try:
             decoded = decode(body, _JSON, now=now, limits=self._limits)
         except Exception:

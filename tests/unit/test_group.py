@@ -36,6 +36,6 @@ def test_small_batches_are_prepared_together_whether_their_keys_are_known(
     one: list[Sample], other: list[Sample]
 ) -> None:
     (first, first_keyed), (second, second_keyed) = both(one), both(other)
-    expected = [(work.kind, work.hashes) for work in prepare([first, second], ROLLUPS)]
+    expected = [(work.kind, [some.hashes for some in work.identities]) for work in prepare([first, second], ROLLUPS)]
     for group in ([first_keyed, second_keyed], [first_keyed, second]):
-        assert [(work.kind, work.hashes) for work in prepare(group, ROLLUPS)] == expected
+        assert [(work.kind, [some.hashes for some in work.identities]) for work in prepare(group, ROLLUPS)] == expected
