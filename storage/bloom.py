@@ -24,6 +24,9 @@ Each step by numpy lets go of Python, and gets it back from a thread that comput
 than many small ones.
 """
 
+_IDS = 2**15
+"""Ids whose places are worked out at once, in four megabytes."""
+
 _ALL = np.arange(PROBES, dtype=np.uint64)
 
 Halves = NDArray[np.uint64]
@@ -50,7 +53,8 @@ def filter_of(hashes: bytes, usual: int) -> bytes:
     while size < len(halves) * BITS_AN_ID:
         size *= 2  # so that few sizes are in use
     flags = np.zeros(size, dtype=np.bool_)
-    flags[_places(halves, _ALL, size)] = True
+    for at in range(0, len(halves), _IDS):
+        flags[_places(halves[at : at + _IDS], _ALL, size)] = True
     return np.packbits(flags, bitorder="little").tobytes()
 
 
