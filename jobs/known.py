@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from ingest.kafka.columns import Headers
-from ingest.kafka.intake import organization_header, parse_organization
+from ingest.kafka.intake import parse_organization
 from storage.database import Database
 from storage.organizations import existing
 
@@ -18,12 +17,11 @@ class KnownOrganizations:
         self._database = database
         self.by_header: dict[bytes, UUID] = {}
 
-    async def look_up(self, found: Iterable[Headers]) -> None:
+    async def look_up(self, headers: Iterable[bytes | None]) -> None:
         """Finds out which of the organizations that are named for the first time exist. Raises StorageUnavailable."""
-        headers = {organization_header(one) for one in found} - {None}
         named = {
             header: organization
-            for header in headers - self.by_header.keys()
+            for header in set(headers) - self.by_header.keys()
             if header is not None and (organization := parse_organization(header)) is not None
         }
         if named:

@@ -10,7 +10,7 @@ from typing import cast
 
 import structlog
 
-from ingest.kafka.columns import by_headers
+from ingest.kafka.columns import by_organization
 from ingest.kafka.consumer import LogConsumer
 from ingest.kafka.intake import Intake
 from ingest.kafka.slices import OutOfRange, Place, Slice
@@ -158,9 +158,9 @@ class Worker:
         """Makes what waits a group, prepares it while the last one is written, and has it written."""
         slices, self._waiting = self._waiting, []
         positions, counts = claims.take(slices), claims.counts()
-        found = await asyncio.to_thread(by_headers, slices)
+        found = await asyncio.to_thread(by_organization, slices)
         try:
-            await self._organizations.look_up({headers for _, headers in found})
+            await self._organizations.look_up(header for _, header in found)
         except (StorageUnavailable, QueryTooSlow) as error:
             log.warning("organizations_unread", reason=str(error))
             await self._pause(_RETRY_S)

@@ -17,8 +17,8 @@ _WIDTHS: tuple[type[np.unsignedinteger[Any]], ...] = (np.uint8, np.uint16, np.ui
 _STEP = 2**19
 """Bits that are unpacked at once: all of a large filter would be a hundred megabytes for a moment."""
 
-_AT_ONCE = 8
-"""Probes that are looked at together.
+_AT_ONCE = PROBES // 2
+"""Probes that are looked at together; few ids need the other half.
 
 Each step by numpy lets go of Python, and gets it back from a thread that computes only after a while: few large steps are quicker
 than many small ones.
@@ -152,13 +152,10 @@ class _SideBySide:
         return words
 
     def possible(self, halves: Halves) -> Iterator[tuple[int, int]]:
-        left, found = np.arange(len(halves)), np.array([])
-        for first in range(0, PROBES, _AT_ONCE):
-            common = self._common(halves[left], _ALL[first : first + _AT_ONCE])
-            found = found & common if first else common
-            left, found = left[found != 0], found[found != 0]
-            if not len(left):
-                return
+        found = self._common(halves, _ALL[:_AT_ONCE])
+        left = np.flatnonzero(found)
+        found = found[left] & self._common(halves[left], _ALL[_AT_ONCE:])
+        left, found = left[found != 0], found[found != 0]
         for position, word in zip(left.tolist(), found.tolist(), strict=True):
             for column, number in enumerate(self._numbers):
                 if number is not None and word >> column & 1:

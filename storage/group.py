@@ -153,8 +153,8 @@ def prepare(
     """The works of a group, one a kind, in the order of the kinds' names, as if none of the events had been counted before.
 
     Batches that are not packed, the small ones, are packed together. Where the number of the batch is known, the raw rows are
-    written out for it. `positions` are of the partitions that the events came from, if they did; raises ValueError where one of
-    them belongs to another.
+    written out for it. `positions` are of the partitions that the events came from, if they did; raises ValueError where an
+    event without a sequence belongs to one that is not among them.
     """
     small: dict[UUID, list[Batch]] = defaultdict(list)
     for one in group:

@@ -60,7 +60,10 @@ class LedgerName:
 
 @dataclass(frozen=True)
 class Identities:
-    """Identities that one ledger knows, made ready to be held against it: `rows` are the places of their events in a work."""
+    """Identities that one ledger knows, made ready to be held against it.
+
+    `rows` are the places of their events among those events of a work that have no sequence.
+    """
 
     name: LedgerName
     rows: NDArray[np.int64]
@@ -121,8 +124,9 @@ class Ledger:
         return [self._own, *self._relatives.values()]
 
     def ask(self, connection: Conn, counts: Collection[int] = ()) -> None:
-        """Asks for the slices and the batches that other writers added since the last time; `catch_up` takes the answers.
+        """Asks for the slices and the batches that other writers added since the last time, under the lock of the transaction.
 
+        The answers may be taken by `catch_up` once it is known that the lock is held, and not where the fence has refused it.
         `counts` are all numbers of partitions that the kind has or had.
         """
         self._staged = None
@@ -171,6 +175,7 @@ class Ledger:
         for fresh in slices.keys() - numbers:
             if known is self._own and self._sealed is not None and self._sealed[0] == fresh:
                 known.slices.add(*self._sealed)
+                self._sealed = None
                 continue
             row = connection.execute(
                 "select filter from store.ledger_slice where kind = %s and slice = %s", (known.name, fresh)

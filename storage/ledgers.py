@@ -55,8 +55,9 @@ class Ledgers:
 
     def ask(self, connection: Conn, works: Sequence[Work]) -> None:
         """Asks for what other writers have added to all ledgers that know events of the works; `fresh` takes the answers."""
-        for some in (some for work in works for some in work.identities):
-            self._ledger(some.name).ask(connection, self._partition_counts(connection, some.name))
+        for work in works:
+            for some in work.identities:
+                self._ledger(some.name).ask(connection, self._partition_counts(connection, some.name))
 
     def fresh(self, connection: Conn, work: Work) -> pl.Series:
         """For each row of `work` whether its event was not counted before; those are written down as known."""

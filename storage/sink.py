@@ -182,6 +182,7 @@ class DatabaseSink:
                     self._ledgers.lock(connection, work.kind, positions)
                 reserved = sink_sql.batch_numbers(connection, _AHEAD - len(self._reserved))
                 self._ledgers.ask(connection, works)
+                # Before any answer of the ledgers is taken: without the fence they may miss what another one has not committed.
                 if moved is not None:
                     fence.check(moved, positions)
                 if dead:

@@ -1,4 +1,4 @@
-"""Records by the column, sorted by their headers: each record is looked at once, for it has left the processor's caches by then."""
+"""Records by the column, sorted by whose they are: each is looked at once, for it has left the processor's caches by then."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
 
+from ingest.kafka.records import ORGANIZATION
 from ingest.kafka.slices import Slice
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -50,19 +51,29 @@ class Columns:
         )
 
 
-def by_headers(slices: Iterable[Slice]) -> dict[tuple[str, Headers], Columns]:
-    """The records of slices, by their kind and their headers."""
-    found: dict[tuple[str, Headers], Columns] = defaultdict(Columns)
+def organization_header(headers: Headers) -> bytes | None:
+    """What a record's headers say whose it is; None where there is no such header, or more than one."""
+    found = [value for name, value in headers if name == ORGANIZATION]
+    return bytes(found[0] or b"") if len(found) == 1 else None
+
+
+def by_organization(slices: Iterable[Slice]) -> dict[tuple[str, bytes | None], Columns]:
+    """The records of slices, by their kind and what `organization_header` says of them, in their order."""
+    found: dict[tuple[str, bytes | None], Columns] = defaultdict(Columns)
     for part in slices:
         for at in range(0, len(part.records), _TOGETHER):
-            records = list(part.records[at : at + _TOGETHER])
+            records = part.records[at : at + _TOGETHER]
             headers = [record.headers for record in records]
             keys, values = [record.key for record in records], [record.value for record in records]
-            columns = Columns(records, keys, values, [part.partition] * len(records))
             # Nearly always the same for all of them.
             if headers.count(headers[0]) == len(headers):
-                found[part.kind, headers[0]].extend(columns)
+                columns = Columns([*records], keys, values, [part.partition] * len(records))
+                found[part.kind, organization_header(headers[0])].extend(columns)
                 continue
-            for place, one in enumerate(headers):
-                found[part.kind, one].extend(columns.some(place, 1))
+            for record, of_record, key, value in zip(records, headers, keys, values, strict=True):
+                one = found[part.kind, organization_header(of_record)]
+                one.records.append(record)
+                one.keys.append(key)
+                one.values.append(value)
+                one.places.append(part.partition)
     return found

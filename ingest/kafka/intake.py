@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import compress
@@ -16,7 +15,7 @@ from ingest.events import KINDS, Event
 from ingest.events.bodies import MalformedBody
 from ingest.events.decode import Limits, decode
 from ingest.identity import keys
-from ingest.kafka.columns import Columns, Headers
+from ingest.kafka.columns import Columns, Headers, organization_header
 from ingest.kafka.records import ORGANIZATION
 from ingest.log import Batch, DeadLetter, Packed
 from ingest.partitions import home_partitions
@@ -60,12 +59,6 @@ class Taken:
     dead: list[Dead] = field(default_factory=list)
 
 
-def organization_header(headers: Headers) -> bytes | None:
-    """What a record's headers say whose it is; None where there is no such header, or more than one."""
-    found = [value for name, value in headers if name == ORGANIZATION]
-    return bytes(found[0] or b"") if len(found) == 1 else None
-
-
 def parse_organization(header: bytes | None) -> UUID | None:
     """The organization that a header names, whether it exists or not; None where it is no id."""
     try:
@@ -89,24 +82,20 @@ class Intake:
 
     def take(
         self,
-        found: Mapping[tuple[str, Headers], Columns],
+        found: Mapping[tuple[str, bytes | None], Columns],
         partitions: Mapping[str, int],
         organizations: Mapping[bytes, UUID],
         now: dt.datetime,
     ) -> Taken:
-        """Sorts the records of a poll, which come by kind and headers. `organizations` are those that exist, by header.
+        """Sorts the records of a poll, see `by_organization`. `organizations` are those that exist, by header.
 
         Blocking: for a thread.
         """
         taken = Taken()
-        groups: dict[tuple[str, bytes], Columns] = defaultdict(Columns)
-        for (kind, headers), columns in found.items():
-            header = organization_header(headers)
-            if header is not None and header in organizations:
-                groups[kind, header].extend(columns)
-            else:
-                taken.dead += [_dead(kind, record, _why_nobody(headers, header)) for record in columns.records]
-        for (kind, header), columns in groups.items():
+        for (kind, header), columns in found.items():
+            if header is None or header not in organizations:
+                taken.dead += [_dead(kind, one, _why_nobody(one.headers, header)) for one in columns.records]
+                continue
             for at in range(0, len(columns), _TOGETHER):
                 self._decode(kind, organizations[header], columns.some(at, _TOGETHER), partitions[kind], now, taken)
         return taken

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ingest.events import KINDS, Event
 from ingest.events.decode import Limits, decode
 from ingest.identity import identities, keys
-from ingest.kafka.columns import by_headers
+from ingest.kafka.columns import by_organization
 from ingest.kafka.intake import Intake
 from ingest.kafka.records import ORGANIZATION, Record, event_json, pack_records
 from ingest.kafka.slices import Slice
@@ -70,7 +70,7 @@ def test_a_batch_comes_back_from_its_partitions(samples: list[Any], count: int) 
         for kind in packed.kinds
         for partition, records in packed.by_partition(kind, count).items()
     ]
-    taken = intake().take(by_headers(slices), dict.fromkeys(KINDS, count), KNOWN, NOW)
+    taken = intake().take(by_organization(slices), dict.fromkeys(KINDS, count), KNOWN, NOW)
     assert (taken.strays, taken.dead) == ([], [])
     assert all(batch.organization == OWNER for batch in taken.batches)
     found = {(event.kind, event.id): event for batch in taken.batches for event in batch.events}
@@ -102,7 +102,7 @@ def poisoned(value: bytes | None, **changes: Any) -> str:
     bad = Read(b"k", value, ((("organization"), str(OWNER).encode()),), 0, 1)
     for name, change in changes.items():
         setattr(bad, name, change)
-    taken = intake().take(by_headers([part("system", 0, [before, bad, after])]), {"system": 1}, KNOWN, NOW)
+    taken = intake().take(by_organization([part("system", 0, [before, bad, after])]), {"system": 1}, KNOWN, NOW)
     assert [event.id for batch in taken.batches for event in batch.events] == ["before", "after"]
     (dead,) = taken.dead
     assert (dead.letter.kind, dead.letter.partition, dead.letter.offset) == ("system", 0, 1)
@@ -146,7 +146,7 @@ def test_records_that_are_cut_so_that_their_number_is_right_do_not_shift_their_n
     # Joined, these three are two events and would be taken for three; each by itself is none, or one.
     halves = [one + b"," + two, b'{"a":"', b'"}']
     records = [Read(b"k", value, (("organization", str(OWNER).encode()),), 0, n) for n, value in enumerate(halves)]
-    taken = intake().take(by_headers([part("system", 0, records)]), {"system": 1}, KNOWN, NOW)
+    taken = intake().take(by_organization([part("system", 0, records)]), {"system": 1}, KNOWN, NOW)
     assert taken.batches == []
     assert sorted(dead.letter.offset for dead in taken.dead) == [0, 1, 2]
 
@@ -154,7 +154,7 @@ def test_records_that_are_cut_so_that_their_number_is_right_do_not_shift_their_n
 def test_a_record_with_another_key_is_sent_where_it_belongs() -> None:
     events: list[Event] = accepted([trade(f"t{n}") for n in range(40)])
     wrong = [Read(b"user-7", event_json(event), (("organization", str(OWNER).encode()),), 2) for event in events]
-    taken = intake().take(by_headers([part("trade", 2, wrong)]), {"trade": 4}, KNOWN, NOW)
+    taken = intake().take(by_organization([part("trade", 2, wrong)]), {"trade": 4}, KNOWN, NOW)
     hashes = keys(OWNER, "trade", events)
     homes = home_partitions(b"".join(hashes), 4).tolist()
     assert {(stray.key, stray.home) for stray in taken.strays} == {
@@ -169,7 +169,7 @@ def test_metric_names_are_held_against_their_bound_where_another_producer_wrote(
     event = accepted([system("x")])[0]
     ours = read(pack_records(Batch(OWNER, [event])).by_partition("system", 1)[0][0])
     foreign = Read(b"k", event_json(event), ours.headers)
-    taken = refusing.take(by_headers([part("system", 0, [ours, foreign])]), {"system": 1}, KNOWN, NOW)
+    taken = refusing.take(by_organization([part("system", 0, [ours, foreign])]), {"system": 1}, KNOWN, NOW)
     assert [len(batch.events) for batch in taken.batches] == [1]
     assert [dead.letter.reason for dead in taken.dead] == ["data.metrics.x: too many"]
 
@@ -187,7 +187,7 @@ def test_whatever_a_record_holds_it_is_an_event_or_a_dead_letter(samples: list[A
         for broken in (value[:at] + junk + value[at:], value[:at] + junk, junk):
             headers = (("organization", str(OWNER).encode()), ("other", junk))
             taken = intake().take(
-                by_headers([part(event.kind, 0, [Read(junk, broken, headers)])]), {event.kind: 1}, KNOWN, NOW
+                by_organization([part(event.kind, 0, [Read(junk, broken, headers)])]), {event.kind: 1}, KNOWN, NOW
             )
             assert len(taken.batches) + len(taken.dead) == 1
             for dead in taken.dead:
@@ -204,5 +204,5 @@ def test_keys_that_only_match_when_joined_are_not_believed() -> None:
         Read(key, event_json(event), header)
         for key, event in zip((first + second[:1], second[1:]), events, strict=True)
     ]
-    taken = intake().take(by_headers([part("system", 0, records)]), dict.fromkeys(KINDS, 1), KNOWN, NOW)
+    taken = intake().take(by_organization([part("system", 0, records)]), dict.fromkeys(KINDS, 1), KNOWN, NOW)
     assert [key for batch in taken.batches for key in batch.keys or ()] == [first, second]
