@@ -184,12 +184,14 @@ def _work(
     frame = pl.concat([part.frame for _, part in parts], rechunk=True)
     hashes = [item for _, part in parts for item in part.hashes]
     names = {(str(organization), kind, name) for organization, part in parts for name in part.names}
-    identities = _identities(kind, hashes, positions) if hashes else []
-    return Work(kind, frame, identities, len(hashes) < frame.height, spans(frame), names, roll_up(kind, frame, rollups))
+    known_by = _by_ledger(kind, hashes, positions)
+    return Work(kind, frame, known_by, len(hashes) < frame.height, spans(frame), names, roll_up(kind, frame, rollups))
 
 
-def _identities(kind: str, hashes: list[bytes], positions: Sequence[Position]) -> list[Identities]:
-    """By the ledger that knows them: that of the kind, or those of the partitions that the events came from."""
+def _by_ledger(kind: str, hashes: list[bytes], positions: Sequence[Position]) -> list[Identities]:
+    """Identities by the ledger that knows them: that of the kind, or those of the partitions that the events came from."""
+    if not hashes:
+        return []
     held = {position.partition: position for position in positions if position.kind == kind}
     if not held:
         return [Identities.of(LedgerName(kind), np.arange(len(hashes)), hashes)]
