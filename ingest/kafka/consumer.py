@@ -15,6 +15,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 
 from ingest.kafka.cluster import Cluster
 from ingest.kafka.ending import abandon_consumer
+from ingest.kafka.shares import Shares
 from ingest.kafka.slices import OutOfRange, Place, Slice
 from ingest.kafka.topics import MAX_MESSAGE_BYTES
 from ingest.log import Unavailable
@@ -58,7 +59,7 @@ class LogConsumer:
         *,
         client_id: str,
         session_s: float = 10.0,
-        max_bytes: int = 16_000_000,
+        max_bytes: int = 32_000_000,
     ) -> None:
         self._cluster = cluster
         self._topics = [cluster.topic(kind) for kind in kinds]
@@ -70,6 +71,7 @@ class LogConsumer:
         self._stale: set[Place] = set()
         self._begun: dict[Place, int] = {}
         self._all_stale = False
+        self._shares = Shares()
         self.unclaimed: set[Place] = set()
         self.generation = 0
 
@@ -169,7 +171,7 @@ class LogConsumer:
         """
         assert self._consumer is not None
         if self._getting is None:
-            getting = self._consumer.getmany(timeout_ms=int(seconds * 1000), max_records=max_records)
+            getting = self._shares.take(self._consumer, max_records, seconds)
             self._getting = asyncio.create_task(getting, name="getmany")
             self._stale, self._all_stale = set(), False
         waited = [self._getting] if until is None else [self._getting, until]
