@@ -172,7 +172,7 @@ class LogConsumer:
         assert self._consumer is not None
         if self._getting is None:
             getting = self._shares.take(self._consumer, max_records, seconds)
-            self._getting = asyncio.create_task(getting, name="getmany")
+            self._getting = asyncio.create_task(getting, name="take")
             self._stale, self._all_stale = set(), False
         waited = [self._getting] if until is None else [self._getting, until]
         # During a rebalance it waits for as long as that takes, whatever its time-out.
