@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench.cached import cached
 from bench.ingestion import CONNECTIONS, ingestion
-from bench.kafka import drain, freshness, run_peers, throughput
+from bench.kafka import Draining, drain, freshness, run_peers, throughput
 from bench.large import LIMIT_MS as UNCACHED_MS
 from bench.large import WITHOUT_CACHE, large_tables
 from bench.leaderboard import LIMIT_S, board_cost
@@ -154,9 +154,9 @@ def _kafka_rows(*, peers: Path | None, quick: bool) -> list[Row]:
     rows: list[Row] = []
     size = 40_000 if quick else 400_000
     with scaled() as service:
-        rates = {}
         runs = 2 if quick else 3
         traded = size // 4 + runs * size
+        rates = {}
         for name, kind, events, workers, first in (
             ("system", "system", system, 1, 0),
             ("trade", "trade", trade, 1, 0),
@@ -164,11 +164,7 @@ def _kafka_rows(*, peers: Path | None, quick: bool) -> list[Row]:
         ):
             found = drain(service, kind, events, count=size * workers, runs=runs, workers=workers, first=first)
             rates[name] = found.events_a_second
-            figures = (
-                f"{found.events_a_second:,.0f} events/s; COPY alone {found.copy_a_second:,.0f} rows/s;"
-                f" a worker held {found.worker_mb[0]:.0f} MB after the first run, {found.worker_mb[1]:.0f} MB after the last"
-            )
-            rows.append((f"Kafka to database, {name}", figures, f"{found.ratio:.0%}", "at least 35%, aim 60%"))
+            rows.append(_drained(f"Kafka to database, {name}", found))
         if peers is not None:
             for name, rate in run_peers(service, peers, count=size).items():
                 figures = f"{name} with a one-minute sum alone: {rate:,.0f} events/s"
@@ -181,7 +177,19 @@ def _kafka_rows(*, peers: Path | None, quick: bool) -> list[Row]:
             f" {most:,.0f} that HTTP, Kafka and a worker pass together on this machine"
         )
         rows.append(("accepted to readable", figures, f"{fresh.p99_ms / 1000:.2f}", "p99 below 1 (of 1 s)"))
+    with scaled(timescale=True) as service:
+        for kind, events in (("system", system), ("trade", trade)):
+            found = drain(service, kind, events, count=size, runs=runs)
+            rows.append(_drained(f"Kafka to TimescaleDB, {kind}", found))
     return rows
+
+
+def _drained(name: str, found: Draining) -> Row:
+    figures = (
+        f"{found.events_a_second:,.0f} events/s; COPY alone {found.copy_a_second:,.0f} rows/s;"
+        f" a worker held {found.worker_mb[0]:.0f} MB after the first run, {found.worker_mb[1]:.0f} MB after the last"
+    )
+    return name, figures, f"{found.ratio:.0%}", "at least 35%, aim 60%"
 
 
 def main() -> None:

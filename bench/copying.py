@@ -11,6 +11,8 @@ from psycopg.sql import SQL, Identifier
 
 from aggregators.frames import raw_frame
 from ingest.events.decode import Limits, decode
+from storage.edition import detect
+from storage.hypertables import RAW_CHUNK, hypertable
 from storage.sink_sql import copy_statement, raw_csv
 
 ROWS = 20_000
@@ -18,7 +20,10 @@ ROWS = 20_000
 
 
 def copy_alone(url: str, kind: str, organization: UUID, bodies: list[bytes]) -> float:
-    """Rows a second of COPY into a table like the sink's, indexes included; only the COPY is timed, the CSV is made before."""
+    """Rows a second of COPY into a table like the sink's, indexes included, on TimescaleDB a hypertable like it.
+
+    Only the COPY is timed, the CSV is made before.
+    """
     table = f"bench_{kind}"
     events = [
         event
@@ -36,6 +41,8 @@ def copy_alone(url: str, kind: str, organization: UUID, bodies: list[bytes]) -> 
                 Identifier("store", table), Identifier("store", f"event_{kind}")
             )
         )
+        if detect(connection).hypertables:
+            connection.execute(hypertable(table, "time", RAW_CHUNK))
         statement = copy_statement(frame, table)
         started = time.perf_counter()
         for piece in pieces:

@@ -21,7 +21,9 @@ import psycopg
 
 from bench.service import await_answer, free_port
 from storage.embedded import EmbeddedPostgres
+from storage.embedded_server import DEFAULTS
 from tests.servers.kafka import given_address, own_broker
+from tests.servers.timescale import own_timescale
 
 _ROOT = Path(__file__).parent.parent
 
@@ -66,17 +68,23 @@ class Scaled:
 
 
 @contextlib.contextmanager
-def scaled() -> Iterator[Scaled]:
-    """Starts broker, database and API, as a user would with two addresses, and stops them at the end."""
+def scaled(*, timescale: bool = False) -> Iterator[Scaled]:
+    """Starts broker, database and API, as a user would with two addresses, and stops them at the end.
+
+    With `timescale` the database is TimescaleDB, with the settings of the embedded one: a commit is on disk there, too.
+    """
     folder = Path(tempfile.mkdtemp(prefix="streamgauge-bench-"))
     folder.chmod(0o755)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         broker = given_address() or stack.enter_context(own_broker()).address
-        database = stack.enter_context(EmbeddedPostgres(folder / "database"))
+        if timescale:
+            database_url = stack.enter_context(own_timescale(**DEFAULTS)).address
+        else:
+            database_url = stack.enter_context(EmbeddedPostgres(folder / "database")).start()
         port = free_port()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAMGAUGE_")} | {
-            "DATABASE_URL": database.start(),
+            "DATABASE_URL": database_url,
             "KAFKA_BOOTSTRAP_SERVERS": broker,
             "STREAMGAUGE_TOPIC_PREFIX": f"bench-{os.getpid()}",
             "STREAMGAUGE_DATA": str(folder / "data"),
