@@ -16,7 +16,7 @@ from storage.hypertables import RAW_CHUNK, hypertable
 from storage.sink_sql import copy_statement, raw_csv
 
 ROWS = 20_000
-"""Rows in one COPY and one transaction: as many as the sink writes together at most."""
+"""Rows in one COPY and one transaction."""
 
 
 def copy_alone(url: str, kind: str, organization: UUID, bodies: list[bytes]) -> float:
@@ -24,30 +24,46 @@ def copy_alone(url: str, kind: str, organization: UUID, bodies: list[bytes]) -> 
 
     Only the COPY is timed, the CSV is made before.
     """
-    table = f"bench_{kind}"
-    events = [
-        event
-        for body in bodies
-        for event in decode(body, "application/json", now=dt.datetime.now(dt.UTC), limits=Limits()).events
-    ]
-    pieces = []
-    for at in range(0, len(events), ROWS):
-        some = events[at : at + ROWS]
-        frame = raw_frame(kind, [str(organization)] * len(some), some)
-        pieces.append(raw_csv(frame, at))
-    with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
-        connection.execute(
-            SQL("create table if not exists {} (like {} including all)").format(
-                Identifier("store", table), Identifier("store", f"event_{kind}")
+    return Copying(kind, organization, bodies).rate(url)
+
+
+class Copying:
+    """The raw rows of some bodies in CSV, to be copied as often as wanted."""
+
+    def __init__(self, kind: str, organization: UUID, bodies: list[bytes]) -> None:
+        events = [
+            event
+            for body in bodies
+            for event in decode(body, "application/json", now=dt.datetime.now(dt.UTC), limits=Limits()).events
+        ]
+        self._kind = kind
+        self._rows = len(events)
+        self._pieces: list[bytes] = []
+        for at in range(0, len(events), ROWS):
+            some = events[at : at + ROWS]
+            frame = raw_frame(kind, [str(organization)] * len(some), some)
+            self._pieces.append(raw_csv(frame, at))
+        self._statement = copy_statement(frame, f"bench_{kind}")
+
+    def rate(self, url: str) -> float:
+        """Rows a second, see `copy_alone`."""
+        table = f"bench_{self._kind}"
+        with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
+            connection.execute(
+                SQL("create table if not exists {} (like {} including all)").format(
+                    Identifier("store", table), Identifier("store", f"event_{self._kind}")
+                )
             )
-        )
-        if detect(connection).hypertables:
-            connection.execute(hypertable(table, "time", RAW_CHUNK))
-        statement = copy_statement(frame, table)
-        started = time.perf_counter()
-        for piece in pieces:
-            with connection.transaction(), connection.cursor() as cursor, cursor.copy(statement) as copy:
-                copy.write(piece)
-        seconds = time.perf_counter() - started
-        connection.execute(SQL("drop table {}").format(Identifier("store", table)))
-    return len(events) / seconds
+            if detect(connection).hypertables:
+                connection.execute(hypertable(table, "time", RAW_CHUNK))
+            started = time.perf_counter()
+            for piece in self._pieces:
+                with (
+                    connection.transaction(),
+                    connection.cursor() as cursor,
+                    cursor.copy(self._statement) as copy,
+                ):
+                    copy.write(piece)
+            seconds = time.perf_counter() - started
+            connection.execute(SQL("drop table {}").format(Identifier("store", table)))
+        return self._rows / seconds

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import mean, quantiles
 from typing import Any
 
 import msgspec
@@ -21,9 +21,9 @@ import psycopg
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from bench.copying import copy_alone
+from bench.copying import Copying
 from bench.load import pack
-from bench.scaled import Scaled, wait_for_count
+from bench.scaled import Moment, Scaled, steady_rate, watch
 from bench.workload import BATCH, START, bodies, trade
 
 CONNECTIONS = 24
@@ -32,13 +32,23 @@ PARTITIONS = 4
 
 
 @dataclass(frozen=True)
-class Draining:
-    """Medians of the runs: events a second from Kafka into the database, COPY alone, their ratio; megabytes of a worker at most."""
+class Drained:
+    """What was seen of a drain of `count` events behind those counted `before`; COPY alone, rows a second, just before and after it.
 
-    events_a_second: float
-    copy_a_second: float
-    ratio: float
-    worker_mb: tuple[float, float]
+    `worker_mb` is the memory of the largest worker.
+    """
+
+    moments: list[Moment]
+    before: int
+    count: int
+    workers: int
+    copied: float
+    worker_mb: float
+
+    @property
+    def rate(self) -> float:
+        """Events a second from Kafka into the database."""
+        return steady_rate(self.moments, self.before, self.count, workers=self.workers)
 
 
 def drain(
@@ -47,32 +57,25 @@ def drain(
     events: Callable[[int, int], Iterator[dict[str, Any]]],
     *,
     count: int,
-    runs: int,
+    first: int,
     workers: int = 1,
-    first: int = 0,
-) -> Draining:
-    """Fills the topic by HTTP while no worker runs, then starts some and watches them. The first run warms up and is not counted.
+) -> Drained:
+    """Fills the topic by HTTP while no worker runs, then starts some and watches them.
 
     `first` is the number of the first event: those before were counted already.
     """
-    rates, copies, sizes = [], [], []
-    for run in range(runs + 1):
-        size = count if run else count // 4
-        sent = bodies(events(first, size))
-        copied = copy_alone(service.database_url, kind, service.organization, sent)
-        publish(service, sent)
-        with contextlib.ExitStack() as stack:
-            pids = [stack.enter_context(service.worker()) for _ in range(workers)]
-            moments = wait_for_count(service, kind, first + size)
-            sizes.append(max(psutil.Process(pid).memory_info().rss / 1e6 for pid in pids))
-        first += size
-        # From the first commit on, so that neither the start of the process nor the joining of the group is in it.
-        (began, before), (ended, after) = moments[1] if moments[0][1] < first - size + 1 else moments[0], moments[-1]
-        if run:
-            rates.append((after - before) / (ended - began))
-            copies.append(copied)
-    ratios = [rate / copied for rate, copied in zip(rates, copies, strict=True)]
-    return Draining(median(rates), median(copies), median(ratios), (sizes[1], sizes[-1]))
+    sent = bodies(events(first, count))
+    copying = Copying(kind, service.organization, sent)
+    publish(service, sent)
+    del sent
+    # What else the machine does changes from minute to minute: the two are held against each other as near in time as can be.
+    copied = [copying.rate(service.database_url)]
+    with contextlib.ExitStack() as stack:
+        pids = [stack.enter_context(service.worker()) for _ in range(workers)]
+        moments = watch(service, kind, first + count)
+        size = max(psutil.Process(pid).memory_info().rss / 1e6 for pid in pids)
+    copied.append(copying.rate(service.database_url))
+    return Drained(moments, first, count, workers, mean(copied), size)
 
 
 def publish(service: Scaled, sent: list[bytes], *, seconds: float = 0.0) -> float:
@@ -99,8 +102,8 @@ def throughput(service: Scaled, *, count: int) -> float:
         probe(service, next(_numbers))
         started = time.perf_counter()
         publish(service, sent)
-        moments = wait_for_count(service, "trade", before + count)
-    return count / (moments[-1][0] - started)
+        moments = watch(service, "trade", before + count)
+    return count / (moments[-1].at - started)
 
 
 @dataclass(frozen=True)
@@ -170,20 +173,45 @@ def publish_one(service: Scaled, body: bytes) -> None:
             raise RuntimeError(answer.read()[:300])
 
 
-def run_peers(service: Scaled, python: Path, *, count: int) -> dict[str, float]:
-    """Events a second of the peers over the same events on the same broker, each keyed by user, doing only a one-minute sum."""
-    topic = "peers"
-    asyncio.run(_fill(service.broker, topic, trade(0, count)))
-    found = {}
-    for name, arguments in (
-        ("bytewax", [service.broker, topic]),
-        ("quixstreams", [service.broker, topic, str(count), str(service.folder / "quixstreams")]),
-    ):
-        done = subprocess.run(
-            [str(python), str(PEERS / f"{name}_sum.py"), *arguments], check=True, capture_output=True, text=True
-        )
-        found[name] = count / float(done.stdout.split()[-1])
-    return found
+class Peers:
+    """Other stream processors over the same events on the same broker, each keyed by user, doing only a one-minute sum."""
+
+    def __init__(self, service: Scaled, python: Path, *, count: int) -> None:
+        self._service = service
+        self._python = python
+        self._count = count
+        self._topic = "peers"
+        self._groups = itertools.count(1)
+        asyncio.run(_fill(service.broker, self._topic, trade(0, count)))
+
+    def bytewax(self) -> float:
+        """Events a second of one process, from the first to the last."""
+        command = [str(self._python), str(PEERS / "bytewax_sum.py"), self._service.broker, self._topic]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return self._count / float(done.stdout.split()[-1])
+
+    def quixstreams(self, *, processes: int) -> float:
+        """Events a second of some processes of one group, told as a worker's are."""
+        group = f"quixstreams-{next(self._groups)}"
+        command = [str(self._python), str(PEERS / "quixstreams_sum.py"), self._service.broker, self._topic, group]
+        running = [
+            subprocess.Popen(
+                [*command, str(self._service.folder / f"{group}-{number}")], stdout=subprocess.PIPE, text=True
+            )
+            for number in range(processes)
+        ]
+        told: list[tuple[float, int, int]] = []
+        for number, process in enumerate(running):
+            output, _ = process.communicate()
+            if process.returncode:
+                raise RuntimeError(f"quixstreams ended with {process.returncode}")
+            told += [(at, number, seen) for at, seen in msgspec.json.decode(output, type=list[tuple[float, int]])]
+        seen: dict[int, int] = {}
+        moments = []
+        for at, number, so_many in sorted(told):
+            seen[number] = so_many
+            moments.append(Moment(at, sum(seen.values()), len(seen)))
+        return steady_rate(moments, 0, self._count, workers=processes)
 
 
 async def _fill(broker: str, topic: str, events: Iterator[dict[str, Any]]) -> None:

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -62,6 +62,14 @@ class Scaled:
         row = connection.execute(
             "select coalesce(sum(events), 0) from store.feed where kind = %s and organization = %s",
             (kind, self.organization),
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def owners(self, kind: str, connection: psycopg.Connection[Any]) -> int:
+        """How many workers have partitions of a kind."""
+        row = connection.execute(
+            "select count(distinct owner) from store.log_partition where kind = %s", (kind,)
         ).fetchone()
         assert row is not None
         return int(row[0])
@@ -124,17 +132,37 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def wait_for_count(service: Scaled, kind: str, count: int, *, seconds: float = 300.0) -> list[tuple[float, int]]:
-    """Watches how many events are counted until all are; the moments at which the number rose, in seconds."""
-    moments: list[tuple[float, int]] = []
+class Moment(NamedTuple):
+    """When, in seconds, how many events were counted, and how many workers had a part in it by then."""
+
+    at: float
+    counted: int
+    workers: int
+
+
+def watch(service: Scaled, kind: str, count: int, *, seconds: float = 300.0) -> list[Moment]:
+    """Watches how many events are counted until all are; the moments at which the number rose."""
+    moments: list[Moment] = []
     deadline = time.monotonic() + seconds
     # One connection: to open one for each look would take a third of a processor from what is measured.
     with psycopg.connect(service.database_url, autocommit=True) as connection:
-        while not moments or moments[-1][1] < count:
+        while not moments or moments[-1].counted < count:
             found = service.counted(kind, connection)
-            if not moments or found > moments[-1][1]:
-                moments.append((time.perf_counter(), found))
+            if not moments or found > moments[-1].counted:
+                moments.append(Moment(time.perf_counter(), found, service.owners(kind, connection)))
             elif time.monotonic() > deadline:
                 raise RuntimeError(f"{found} of {count} events were counted in {seconds:.0f} s")
             time.sleep(0.02)
     return moments
+
+
+def steady_rate(moments: Sequence[Moment], before: int, count: int, *, workers: int) -> float:
+    """Events a second, of `count` that come after those counted `before`: from a quarter of them, with all at work, to nine tenths.
+
+    Neither the start of a process and the joining of its group are in it, nor the last group, beside which no other is prepared.
+    """
+    began = next((one for one in moments if one.counted >= before + count // 4 and one.workers == workers), None)
+    ended = [one for one in moments if one.counted <= before + count * 9 // 10]
+    if began is None or not ended or ended[-1].counted <= began.counted:
+        raise RuntimeError(f"too few groups to tell a rate, or not all of {workers} were at work in time: {moments}")
+    return (ended[-1].counted - began.counted) / (ended[-1].at - began.at)

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -252,7 +253,7 @@ class Ledger:
             rows.append((number, hashes))
             ids += len(hashes)
         last = rows[-1][0]
-        ordered = _sorted(b"".join(item for _, hashes in rows for item in hashes))
+        ordered = _sorted(b"".join(chain.from_iterable(hashes for _, hashes in rows)))
         self._sealed = last, filter_of(ordered, usual_bits(self._limits.slice_ids))
         connection.execute(
             "with gone as (delete from store.ledger where kind = %(kind)s and number <= %(last)s returning accepted_at)"
