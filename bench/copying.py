@@ -19,16 +19,8 @@ ROWS = 20_000
 """Rows in one COPY and one transaction."""
 
 
-def copy_alone(url: str, kind: str, organization: UUID, bodies: list[bytes]) -> float:
-    """Rows a second of COPY into a table like the sink's, indexes included, on TimescaleDB a hypertable like it.
-
-    Only the COPY is timed, the CSV is made before.
-    """
-    return Copying(kind, organization, bodies).rate(url)
-
-
 class Copying:
-    """The raw rows of some bodies in CSV, to be copied as often as wanted."""
+    """The raw rows of some bodies, made CSV here, so that only COPY is timed, as often as wanted."""
 
     def __init__(self, kind: str, organization: UUID, bodies: list[bytes]) -> None:
         events = [
@@ -46,7 +38,7 @@ class Copying:
         self._statement = copy_statement(frame, f"bench_{kind}")
 
     def rate(self, url: str) -> float:
-        """Rows a second, see `copy_alone`."""
+        """Rows a second of COPY into a table like the sink's, indexes included, on TimescaleDB a hypertable like it."""
         table = f"bench_{self._kind}"
         with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
             connection.execute(

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from bench.copying import copy_alone
+from bench.copying import Copying
 from bench.cpu import Spent, spent
 from bench.load import pack
 from bench.service import Service
@@ -44,7 +44,7 @@ def ingestion(
         size = count if run else count // 4
         sent = bodies(events(first, size))
         first += size
-        copied = copy_alone(service.database_url, kind, service.organization, sent)
+        copied = Copying(kind, service.organization, sent).rate(service.database_url)
         seconds, cost = _send(service, sent)
         if run:
             rates.append(size / seconds)
